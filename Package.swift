@@ -1,0 +1,84 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+let settings: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+  .enableUpcomingFeature("InferIsolatedConformances"),
+]
+
+let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
+let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let yams = Target.Dependency.product(name: "Yams", package: "Yams")
+
+let package = Package(
+  name: "Apus",
+  products: [
+    .executable(name: "apus", targets: ["apus"]),
+    .executable(name: "apusctl", targets: ["apusctl"]),
+    .executable(name: "launcher", targets: ["launcher"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-protobuf", exact: "1.39.0"),
+    .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
+    .package(url: "https://github.com/jpsim/Yams", exact: "6.2.2"),
+  ],
+  targets: [
+    // System libraries: a header and a module map each.
+    .systemLibrary(name: "CLibUV", pkgConfig: "libuv", providers: [.apt(["libuv1-dev"])]),
+    .systemLibrary(
+      name: "CNGHTTP2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
+    .systemLibrary(name: "CLMDB", providers: [.apt(["liblmdb-dev"])]),
+    .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+    .systemLibrary(name: "CHTTPParser", providers: [.apt(["libhttp-parser-dev"])]),
+    .systemLibrary(name: "CIntrinsics"),
+
+    // Libraries, lowest first: each imports only what stands above it here.
+    .target(name: "Base", dependencies: ["CIntrinsics"], swiftSettings: settings),
+    .target(
+      name: "EtcdAPI", dependencies: [protobuf], swiftSettings: [.swiftLanguageMode(.v6)]),
+    .target(name: "Actors", dependencies: ["Base", "CLibUV"], swiftSettings: settings),
+    .target(
+      name: "HTTP", dependencies: ["Base", "CNGHTTP2", "CZlib", "CHTTPParser"],
+      swiftSettings: settings),
+    .target(name: "RaftActor", dependencies: ["Base", "Actors"], swiftSettings: settings),
+    .target(
+      name: "StoreActor",
+      dependencies: [
+        "Base", "EtcdAPI", "Actors", "RaftActor", "CLMDB", "COpenSSL", protobuf,
+      ],
+      swiftSettings: settings),
+    .target(
+      name: "Member",
+      dependencies: [
+        "Base", "EtcdAPI", "Actors", "HTTP", "RaftActor", "StoreActor", "COpenSSL", protobuf, yams,
+      ],
+      swiftSettings: settings),
+    .target(
+      name: "EtcdClient", dependencies: ["Base", "EtcdAPI", "Actors", "HTTP", protobuf],
+      swiftSettings: settings),
+
+    // Programs.
+    .executableTarget(name: "apus", dependencies: ["Member", "Base"], swiftSettings: settings),
+    .executableTarget(
+      name: "apusctl", dependencies: ["EtcdClient", "EtcdAPI", "Base", arguments, protobuf],
+      swiftSettings: settings),
+    .executableTarget(
+      name: "launcher", dependencies: ["Base", "Actors", "EtcdClient", "EtcdAPI", arguments, yams],
+      swiftSettings: settings),
+
+    .testTarget(
+      name: "ActorsTests", dependencies: ["Actors", "Base"], swiftSettings: settings),
+    .testTarget(name: "HTTPTests", dependencies: ["HTTP", "Base"], swiftSettings: settings),
+    .testTarget(
+      name: "RaftActorTests", dependencies: ["RaftActor", "Base"], swiftSettings: settings),
+    .testTarget(
+      name: "StoreActorTests", dependencies: ["StoreActor", "Base", "EtcdAPI", protobuf],
+      swiftSettings: settings),
+    .testTarget(name: "MemberTests", dependencies: ["Member", "Base"], swiftSettings: settings),
+  ]
+)

@@ -1,0 +1,36 @@
+// The processor's CRC-32C instruction, which Swift cannot name itself. Header only.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__x86_64__)
+// SSE 4.2 is older than every machine that runs this, but is still asked for at run time.
+static inline int apus_has_crc32c(void) { return __builtin_cpu_supports("sse4.2"); }
+
+__attribute__((target("sse4.2")))
+static inline uint32_t apus_crc32c(uint32_t state, const uint8_t *bytes, size_t count) {
+  uint64_t wide = state;
+  while (count >= 8) {
+    uint64_t word;
+    memcpy(&word, bytes, 8);
+    wide = __builtin_ia32_crc32di(wide, word);
+    bytes += 8;
+    count -= 8;
+  }
+  state = (uint32_t)wide;
+  while (count > 0) {
+    state = __builtin_ia32_crc32qi(state, *bytes);
+    bytes += 1;
+    count -= 1;
+  }
+  return state;
+}
+#else
+static inline int apus_has_crc32c(void) { return 0; }
+static inline uint32_t apus_crc32c(uint32_t state, const uint8_t *bytes, size_t count) {
+  (void)bytes;
+  (void)count;
+  return state;
+}
+#endif

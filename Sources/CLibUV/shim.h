@@ -1,0 +1,3 @@
+// libuv: the event loop.
+#pragma once
+#include <uv.h>

@@ -1,0 +1,3 @@
+// nghttp2: HTTP/2 frames and HPACK, no I/O.
+#pragma once
+#include <nghttp2/nghttp2.h>

@@ -1,0 +1,4 @@
+// OpenSSL: digests.
+#pragma once
+#include <openssl/evp.h>
+#include <openssl/sha.h>

@@ -1,0 +1,3 @@
+// zlib: gzip of gRPC messages.
+#pragma once
+#include <zlib.h>

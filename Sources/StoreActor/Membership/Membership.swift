@@ -1,0 +1,140 @@
+package import Base
+package import RaftActor
+
+/// One member of the cluster, as the log describes it. Field names are those of etcd's JSON.
+package struct MemberRecord: Codable, Equatable, Sendable {
+  package var id: MemberID
+  package var peerURLs: [String]
+  /// Empty until the member has started and published itself.
+  package var name: String
+  package var clientURLs: [String]
+  package var isLearner: Bool
+
+  package init(
+    id: MemberID, peerURLs: [String], name: String = "", clientURLs: [String] = [],
+    isLearner: Bool = false
+  ) {
+    self.id = id
+    self.peerURLs = peerURLs
+    self.name = name
+    self.clientURLs = clientURLs
+    self.isLearner = isLearner
+  }
+}
+
+/// Why a membership change has no effect. The texts are etcd's.
+package enum MembershipError: Error, Equatable, Sendable, CustomStringConvertible {
+  case idRemoved
+  case idExists
+  case idNotFound
+  case peerURLExists
+  case notLearner
+  case tooManyLearners
+  /// The entry's context does not describe a member: nothing in the cluster writes such an entry.
+  case malformed(String)
+
+  package var description: String {
+    switch self {
+    case .idRemoved: "membership: ID removed"
+    case .idExists: "membership: ID exists"
+    case .idNotFound: "membership: ID not found"
+    case .peerURLExists: "membership: peerURL exists"
+    case .notLearner: "membership: can only promote a learner member"
+    case .tooManyLearners: "membership: too many learner members in cluster"
+    case .malformed(let reason): "membership: malformed change: \(reason)"
+    }
+  }
+}
+
+/// Who belongs to the cluster: a state machine fed by the log, equal on every member.
+package struct Membership: Equatable, Sendable {
+  /// Ascending by id.
+  package private(set) var members: [MemberRecord] = []
+  /// Ids that may never come back, ascending.
+  package private(set) var removed: [MemberID] = []
+  /// `X.Y.Z`, or nil while no leader has decided it.
+  package var clusterVersion: String?
+
+  package init() {}
+
+  package init(members: [MemberRecord], removed: [MemberID], clusterVersion: String?) {
+    self.members = members.sorted { $0.id < $1.id }
+    self.removed = removed.sorted()
+    self.clusterVersion = clusterVersion
+  }
+
+  package subscript(id: MemberID) -> MemberRecord? {
+    members.first { $0.id == id }
+  }
+
+  /// What Raft needs to know of the members.
+  package var confState: ConfState {
+    ConfState(
+      voters: members.filter { !$0.isLearner }.map(\.id),
+      learners: members.filter(\.isLearner).map(\.id))
+  }
+
+  /// Applies one change, the same on every member.
+  ///
+  /// - Parameter maxLearners: cap on learners; must be equal on all members.
+  /// - Throws: why the change is void; the caller passes a change with node id 0 to Raft then.
+  package mutating func apply(
+    _ change: ConfChange, maxLearners: Int
+  ) throws(MembershipError) {
+    guard !removed.contains(change.nodeID) else { throw .idRemoved }
+    switch change.kind {
+    case .addNode, .addLearnerNode:
+      let context = try MemberContext(decoding: change.context)
+      guard context.record.id == change.nodeID else {
+        throw .malformed("context names \(context.record.id.hex), entry \(change.nodeID.hex)")
+      }
+      if context.isPromote {
+        try promote(change.nodeID)
+      } else {
+        try add(context.record, maxLearners: maxLearners)
+      }
+    case .removeNode:
+      guard let position = position(of: change.nodeID) else { throw .idNotFound }
+      members.remove(at: position)
+      removed.append(change.nodeID)
+      removed.sort()
+    case .updateNode:
+      let context = try MemberContext(decoding: change.context)
+      guard let position = position(of: change.nodeID) else { throw .idNotFound }
+      let others = members.filter { $0.id != change.nodeID }
+      guard !Self.uses(others, anyOf: context.record.peerURLs) else { throw .peerURLExists }
+      members[position].peerURLs = context.record.peerURLs
+    }
+  }
+
+  /// Records what a member published about itself. An unknown member is ignored: it was removed.
+  package mutating func publish(id: MemberID, name: String, clientURLs: [String]) {
+    guard let position = position(of: id) else { return }
+    members[position].name = name
+    members[position].clientURLs = clientURLs
+  }
+
+  private mutating func promote(_ id: MemberID) throws(MembershipError) {
+    guard let position = position(of: id) else { throw .idNotFound }
+    guard members[position].isLearner else { throw .notLearner }
+    members[position].isLearner = false
+  }
+
+  private mutating func add(
+    _ record: MemberRecord, maxLearners: Int
+  ) throws(MembershipError) {
+    guard position(of: record.id) == nil else { throw .idExists }
+    guard !Self.uses(members, anyOf: record.peerURLs) else { throw .peerURLExists }
+    if record.isLearner, members.count(where: \.isLearner) >= maxLearners {
+      throw .tooManyLearners
+    }
+    members.append(record)
+    members.sort { $0.id < $1.id }
+  }
+
+  private func position(of id: MemberID) -> Int? { members.firstIndex { $0.id == id } }
+
+  private static func uses(_ members: [MemberRecord], anyOf urls: [String]) -> Bool {
+    members.contains { member in member.peerURLs.contains { urls.contains($0) } }
+  }
+}
