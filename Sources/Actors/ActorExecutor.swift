@@ -1,0 +1,42 @@
+// What an actor may ask of the thread it lives on: run a Swift job, a closure, or the drain of an inbox, in order.
+
+import CLibUV
+import Glibc
+
+/// A serial executor that also takes work that is not a Swift job.
+///
+/// All three kinds of work share one queue and run in the order in which they were enqueued.
+/// Every method may be called from any thread.
+package protocol ActorExecutor: SerialExecutor {
+  /// Enqueues one call of `drain.drain()`; needs no `Task` and no closure.
+  func schedule(_ drain: any InboxDrain)
+
+  /// Enqueues one call of `body`.
+  func execute(_ body: @escaping @Sendable () -> Void)
+}
+
+/// Something that is emptied on the executor that it was scheduled on.
+package protocol InboxDrain: AnyObject, Sendable {
+  /// Called by the executor, on the executor, once per `schedule`.
+  func drain()
+}
+
+/// Nanoseconds of the monotonic clock; comparable between threads, not between machines.
+package func monotonicNanoseconds() -> UInt64 {
+  uv_hrtime()
+}
+
+/// One entry of an executor's queue.
+enum WorkItem {
+  case job(UnownedJob)
+  case drain(any InboxDrain)
+  case closure(@Sendable () -> Void)
+
+  func run(on executor: UnownedSerialExecutor) {
+    switch self {
+    case .job(let job): job.runSynchronously(on: executor)
+    case .drain(let inbox): inbox.drain()
+    case .closure(let body): body()
+    }
+  }
+}

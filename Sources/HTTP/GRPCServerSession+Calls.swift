@@ -1,0 +1,238 @@
+import CNGHTTP2
+
+// MARK: - Receiving
+
+extension GRPCServerSession {
+  /// A piece of a request's body.
+  func onData(_ call: ServerCall, _ bytes: UnsafeRawBufferPointer) {
+    emptyFrames = 0
+    if call.isReceivePaused, call.phase == .open {
+      // Other calls must not starve: only the stream's own window stays shut.
+      nghttp2_session_consume_connection(connection.raw, bytes.count)
+      call.withheldBytes += bytes.count
+      call.inbox.partial.append(contentsOf: bytes)
+      return
+    }
+    nghttp2_session_consume(connection.raw, call.id, bytes.count)
+    guard call.phase == .open else { return }
+    switch call.kind {
+    case .http: collectBody(call, bytes)
+    case .grpc: collectMessages(call, bytes)
+    }
+  }
+
+  private func collectBody(_ call: ServerCall, _ bytes: UnsafeRawBufferPointer) {
+    guard call.inbox.partial.count + bytes.count <= configuration.receiveMessageBytesMax else {
+      return call.respond(status: 413, headers: [], body: [])
+    }
+    call.inbox.partial.append(contentsOf: bytes)
+  }
+
+  private func collectMessages(_ call: ServerCall, _ bytes: UnsafeRawBufferPointer) {
+    if call.inbox.partial.isEmpty {
+      let used = deliver(call, bytes)
+      if used < bytes.count { call.inbox.partial.append(contentsOf: bytes[used...]) }
+      return
+    }
+    let isReady = call.inbox.completes(with: bytes.count)
+    call.inbox.partial.append(contentsOf: bytes)
+    if isReady { deliverPartial(call) }
+  }
+
+  func deliverPartial(_ call: ServerCall) {
+    var bytes: [UInt8] = []
+    swap(&bytes, &call.inbox.partial)
+    let used = bytes.withUnsafeBytes { deliver(call, $0) }
+    if used < bytes.count {
+      bytes.removeFirst(used)
+      call.inbox.partial = bytes
+    }
+  }
+
+  /// Delivers the whole messages at the head of `bytes`; returns how many bytes are done with.
+  private func deliver(_ call: ServerCall, _ bytes: UnsafeRawBufferPointer) -> Int {
+    var at = 0
+    call.isDispatching = true
+    defer { call.isDispatching = false }
+    while at < bytes.count, call.phase == .open, !call.isReceivePaused {
+      let rest = UnsafeRawBufferPointer(rebasing: bytes[at...])
+      switch MessageAssembler.next(
+        rest, limit: configuration.receiveMessageBytesMax, encoding: call.encoding)
+      {
+      case .needMore: return at
+      case .message(let payload, let isCompressed):
+        at += payload.upperBound
+        let message = UnsafeRawBufferPointer(rebasing: rest[payload])
+        if isCompressed {
+          deliverCompressed(call, message)
+        } else {
+          delegate?.call(call, received: message)
+        }
+      case .failed(let status): reject(call, status)
+      }
+    }
+    return call.phase == .open ? at : bytes.count
+  }
+
+  private func deliverCompressed(_ call: ServerCall, _ payload: UnsafeRawBufferPointer) {
+    do {
+      let message = try MessageAssembler.inflate(
+        payload, limit: configuration.receiveMessageBytesMax)
+      message.withUnsafeBytes { delegate?.call(call, received: $0) }
+    } catch {
+      reject(call, error)
+    }
+  }
+
+  /// Ends a call for a fault of its client.
+  private func reject(_ call: ServerCall, _ status: GRPCStatus) {
+    guard call.phase == .open else { return }
+    call.isCancelled = true
+    finish(call, status)
+    delegate?.callCancelled(call)
+  }
+
+  /// The client has ended its side of the stream.
+  func onRemoteEnd(_ call: ServerCall) {
+    call.hasRemoteEnded = true
+    if !call.isReceivePaused { endRequest(call) }
+  }
+
+  private func endRequest(_ call: ServerCall) {
+    guard !call.isHalfClosed else { return }
+    call.isHalfClosed = true
+    guard call.phase == .open else { return }
+    switch call.kind {
+    case .http:
+      call.wasAnnounced = true
+      let body = call.inbox.partial
+      call.inbox.partial = []
+      delegate?.httpRequest(call, method: call.method, body: body)
+    case .grpc where call.inbox.partial.isEmpty: delegate?.callHalfClosed(call)
+    case .grpc: reject(call, GRPCStatus(.internal, "unexpected EOF"))
+    }
+  }
+
+  func resumeReceiving(_ call: ServerCall) {
+    guard call.isReceivePaused else { return }
+    call.isReceivePaused = false
+    // From inside a delivery its own loop goes on with the rest.
+    guard !call.isDispatching, call.phase == .open else { return }
+    if call.withheldBytes > 0 {
+      nghttp2_session_consume_stream(connection.raw, call.id, call.withheldBytes)
+      call.withheldBytes = 0
+    }
+    if !call.inbox.partial.isEmpty { deliverPartial(call) }
+    if call.hasRemoteEnded, !call.isReceivePaused { endRequest(call) }
+  }
+}
+
+// MARK: - Answering
+
+extension GRPCServerSession {
+  func reply(_ call: ServerCall, _ message: [UInt8]) {
+    guard call.phase == .open else { return }
+    enqueue(call, message)
+    call.phase = .finished
+    call.status = .ok
+    pump(call)
+  }
+
+  func send(_ call: ServerCall, _ bytes: [UInt8]) {
+    guard call.phase == .open else { return }
+    enqueue(call, bytes)
+    if call.queue.bytes > configuration.writableLowBytes { call.wantsWritable = true }
+    pump(call)
+  }
+
+  private func enqueue(_ call: ServerCall, _ bytes: [UInt8]) {
+    if call.encoding == .gzip, !bytes.isEmpty {
+      call.queue.append(bytes.withUnsafeBytes { Gzip.compress($0) })
+    } else {
+      call.queue.append(bytes)
+    }
+  }
+
+  func finish(_ call: ServerCall, _ status: GRPCStatus) {
+    guard call.phase == .open else { return }
+    call.phase = .finished
+    call.status = status
+    call.inbox.partial = []
+    if call.kind == .grpc, !call.hasSubmittedHeaders {
+      call.hasSubmittedHeaders = true
+      refuse(call.id, httpStatus: 200, status)
+    } else {
+      pump(call)
+    }
+  }
+
+  func abort(_ call: ServerCall) {
+    guard call.phase == .open else { return }
+    call.phase = .finished
+    call.queue.removeAll()
+    connection.reset(call.id, NGHTTP2_CANCEL)
+  }
+
+  func beginResponse(_ call: ServerCall, status: Int, headers: [HTTPField]) {
+    guard call.phase == .open, call.kind == .http, !call.hasSubmittedHeaders else { return }
+    let fields = [HTTPField(":status", "\(status)")] + headers
+    HTTP2Fields.withPacked(fields) { submitResponse(call, $0) }
+  }
+
+  /// Lets queued bytes go: sends the headers first, or wakes the stream.
+  private func pump(_ call: ServerCall) {
+    if !call.hasSubmittedHeaders {
+      switch (call.kind, call.encoding) {
+      case (.http, _):
+        HTTP2Fields.withPacked([HTTPField(":status", "200")]) { submitResponse(call, $0) }
+      case (.grpc, .identity):
+        GRPCServerFields.response.withUnsafeBufferPointer { submitResponse(call, $0) }
+      case (.grpc, .gzip):
+        GRPCServerFields.gzipResponse.withUnsafeBufferPointer { submitResponse(call, $0) }
+      }
+    } else if call.isDeferred {
+      call.isDeferred = false
+      nghttp2_session_resume_data(connection.raw, call.id)
+    }
+  }
+
+  private func submitResponse(_ call: ServerCall, _ fields: UnsafeBufferPointer<nghttp2_nv>) {
+    call.hasSubmittedHeaders = true
+    var provider = nghttp2_data_provider(
+      source: nghttp2_data_source(ptr: Unmanaged.passUnretained(call).toOpaque()),
+      read_callback: GRPCServerCallbacks.readData)
+    nghttp2_submit_response(
+      connection.raw, call.id, fields.baseAddress, fields.count, &provider)
+  }
+
+  func submitTrailers(_ call: ServerCall) {
+    guard let status = call.status, !status.isOK else {
+      GRPCServerFields.statusOK.withUnsafeBufferPointer {
+        _ = nghttp2_submit_trailer(connection.raw, call.id, $0.baseAddress, $0.count)
+      }
+      return
+    }
+    HTTP2Fields.withPacked(Self.trailers(status)) {
+      _ = nghttp2_submit_trailer(connection.raw, call.id, $0.baseAddress, $0.count)
+    }
+  }
+
+  static func trailers(_ status: GRPCStatus) -> [HTTPField] {
+    var fields = [HTTPField("grpc-status", "\(status.code.rawValue)")]
+    if !status.message.isEmpty {
+      let text = String(decoding: GRPCStatus.percentEncode(status.message), as: UTF8.self)
+      fields.append(HTTPField("grpc-message", text))
+    }
+    return fields
+  }
+
+  /// Answers a request with trailers only.
+  func refuse(_ stream: Int32, httpStatus: Int, _ status: GRPCStatus) {
+    let fields =
+      [HTTPField(":status", "\(httpStatus)"), HTTPField("content-type", "application/grpc")]
+      + Self.trailers(status)
+    HTTP2Fields.withPacked(fields) {
+      _ = nghttp2_submit_response(connection.raw, stream, $0.baseAddress, $0.count, nil)
+    }
+  }
+}

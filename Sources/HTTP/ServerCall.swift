@@ -1,0 +1,116 @@
+/// One request on a server session: a gRPC call, or a plain HTTP/2 request.
+///
+/// Belongs to the session's thread. After the stream or the session is gone every method is a
+/// no-op, so an owner may answer late.
+package final class ServerCall {
+  enum Kind { case grpc, http }
+  enum Phase { case open, finished }
+
+  /// The HTTP/2 stream id, unique within the session.
+  package let id: Int32
+  /// The `:path`, for example `/etcdserverpb.KV/Range`.
+  package let path: String
+  /// Index of ``path`` in the configuration's routes, -1 if it is not there.
+  package let route: Int
+  /// Absolute time by which the client wants its answer, on the clock given to `receive`.
+  package let deadline: UInt64?
+  /// All metadata the peer sent, without the fields the protocol itself uses.
+  package let fields: HeaderFields
+  /// The peer reset the call or the connection is lost, before it was finished.
+  @exclusivity(unchecked) package internal(set) var isCancelled = false
+  /// The client has sent its last message.
+  @exclusivity(unchecked) package internal(set) var isHalfClosed = false
+  /// Free for the owner.
+  package var userData: AnyObject?
+  /// Free for the owner.
+  package var tag = 0
+
+  // Unchecked exclusivity: run-time checks of these cost a tenth of a call. No access to one spans
+  // a call to the delegate or into nghttp2, so none can overlap another.
+  let kind: Kind
+  let encoding: MessageEncoding
+  @exclusivity(unchecked) var session: GRPCServerSession?
+  @exclusivity(unchecked) var slot = 0
+  @exclusivity(unchecked) var phase = Phase.open
+  @exclusivity(unchecked) var inbox = MessageAssembler()
+  @exclusivity(unchecked) var queue = MessageQueue()
+  @exclusivity(unchecked) var status: GRPCStatus?
+  var method = ""
+  @exclusivity(unchecked) var withheldBytes = 0
+  @exclusivity(unchecked) var isReceivePaused = false
+  @exclusivity(unchecked) var isDispatching = false
+  @exclusivity(unchecked) var hasRemoteEnded = false
+  @exclusivity(unchecked) var hasSubmittedHeaders = false
+  @exclusivity(unchecked) var isDeferred = false
+  @exclusivity(unchecked) var wantsWritable = false
+  @exclusivity(unchecked) var wasAnnounced = false
+
+  init(
+    id: Int32, kind: Kind, path: String, route: Int, deadline: UInt64?, fields: HeaderFields,
+    encoding: MessageEncoding, session: GRPCServerSession
+  ) {
+    self.id = id
+    self.kind = kind
+    self.path = path
+    self.route = route
+    self.deadline = deadline
+    self.fields = fields
+    self.encoding = encoding
+    self.session = session
+    queue.isFramed = kind == .grpc
+    queue.isCompressed = encoding == .gzip
+  }
+
+  /// The first value of a metadata key (lower case).
+  package func metadata(_ name: String) -> String? { fields.first(name) }
+
+  /// The first value of a `-bin` key, decoded; nil if absent or not base64.
+  package func binaryMetadata(_ name: String) -> [UInt8]? {
+    fields.firstBytes(name).flatMap {
+      Base64.decode($0.prefix { $0 != UInt8(ascii: ",") })
+    }
+  }
+
+  /// Whether the owner has finished the call (the bytes may still be queued).
+  package var isFinished: Bool { phase == .finished }
+
+  /// Bytes given to `send` that the peer's window has not let out yet.
+  package var queuedBytes: Int { queue.bytes }
+
+  /// Answers a unary call: the message and status OK.
+  package func reply(message: [UInt8]) { session?.reply(self, message) }
+
+  /// Queues one message of a streaming answer.
+  package func send(message: [UInt8]) { session?.send(self, message) }
+
+  /// Ends the call. Queued messages go out first.
+  package func finish(_ status: GRPCStatus) { session?.finish(self, status) }
+
+  /// Stops delivery of messages and the refill of the stream's window.
+  package func pauseReceiving() { isReceivePaused = true }
+
+  /// Delivers what was withheld (before this returns) and opens the window again.
+  package func resumeReceiving() { session?.resumeReceiving(self) }
+
+  /// Ends the call at once with RST_STREAM; queued messages are dropped. `callCancelled` does
+  /// not follow.
+  package func abort() { session?.abort(self) }
+
+  /// Answers a plain HTTP request in one piece.
+  package func respond(status: Int, headers: [HTTPField], body: [UInt8]) {
+    beginResponse(status: status, headers: headers)
+    if !body.isEmpty { send(body: body) }
+    endResponse()
+  }
+
+  /// Starts a streaming answer to a plain HTTP request.
+  package func beginResponse(status: Int, headers: [HTTPField]) {
+    session?.beginResponse(self, status: status, headers: headers)
+  }
+
+  /// Queues bytes of a streaming HTTP answer.
+  package func send(body: [UInt8]) { session?.send(self, body) }
+
+  /// Ends a streaming HTTP answer.
+  package func endResponse() { session?.finish(self, .ok) }
+}

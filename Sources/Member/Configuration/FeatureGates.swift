@@ -1,0 +1,96 @@
+/// The feature gates of etcd 3.7 and which of them are on.
+package struct FeatureGates: Sendable, Equatable {
+  package enum Gate: String, Sendable, CaseIterable {
+    case stopGRPCServiceOnDefrag = "StopGRPCServiceOnDefrag"
+    case initialCorruptCheck = "InitialCorruptCheck"
+    case compactHashCheck = "CompactHashCheck"
+    case txnModeWriteWithSharedBuffer = "TxnModeWriteWithSharedBuffer"
+    case leaseCheckpoint = "LeaseCheckpoint"
+    case leaseCheckpointPersist = "LeaseCheckpointPersist"
+    case setMemberLocalAddr = "SetMemberLocalAddr"
+    case fastLeaseKeepAlive = "FastLeaseKeepAlive"
+    case priorityRequest = "PriorityRequest"
+    case allAlpha = "AllAlpha"
+    case allBeta = "AllBeta"
+
+    package var isBeta: Bool {
+      switch self {
+      case .txnModeWriteWithSharedBuffer, .fastLeaseKeepAlive, .allBeta: true
+      default: false
+      }
+    }
+    /// As the label `stage` of the metric `etcd_server_feature_enabled` has it.
+    package var stage: String { isBeta ? "BETA" : "ALPHA" }
+
+    var isGroup: Bool { self == .allAlpha || self == .allBeta }
+    var isOnByDefault: Bool { isBeta && !isGroup }
+
+    /// `.accepted` gates choose between two ways to the same result inside etcd.
+    var support: FlagSpec.Support {
+      switch self {
+      case .txnModeWriteWithSharedBuffer, .fastLeaseKeepAlive, .priorityRequest, .allAlpha,
+        .allBeta:
+        .accepted
+      case .stopGRPCServiceOnDefrag, .initialCorruptCheck, .compactHashCheck, .leaseCheckpoint,
+        .leaseCheckpointPersist, .setMemberLocalAddr:
+        .unfinished
+      }
+    }
+  }
+
+  package struct Assignment: Sendable, Equatable {
+    package let gate: Gate
+    package let enabled: Bool
+  }
+
+  private var enabled: Set<Gate>
+
+  /// The defaults, with `assignments` applied: the last one per gate wins, and a gate's own
+  /// assignment wins over its group's (`AllAlpha`, `AllBeta`).
+  package init(_ assignments: [Assignment] = []) {
+    enabled = Set(Gate.allCases.filter(\.isOnByDefault))
+    for assignment in assignments where assignment.gate.isGroup {
+      set(assignment)
+      for gate in Gate.allCases
+      where !gate.isGroup && gate.isBeta == (assignment.gate == .allBeta) {
+        set(Assignment(gate: gate, enabled: assignment.enabled))
+      }
+    }
+    for assignment in assignments where !assignment.gate.isGroup { set(assignment) }
+  }
+
+  private mutating func set(_ assignment: Assignment) {
+    if assignment.enabled {
+      enabled.insert(assignment.gate)
+    } else {
+      enabled.remove(assignment.gate)
+    }
+  }
+
+  package func isEnabled(_ gate: Gate) -> Bool { enabled.contains(gate) }
+
+  /// The first gate that is on and has nothing behind it yet.
+  var unfinished: Gate? {
+    Gate.allCases.first { isEnabled($0) && $0.support == .unfinished }
+  }
+
+  /// Parses `Name=bool,...`.
+  package static func parse(_ text: String) throws(FlagValueError) -> [Assignment] {
+    var assignments: [Assignment] = []
+    for part in text.split(separator: ",") {
+      let pair = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+      let name = pair[0].trimmingBlanks
+      guard pair.count == 2 else { throw FlagValueError("missing bool value for \(name)") }
+      let word = pair[1].trimmingBlanks
+      guard let value = GoNumber.bool(word) else {
+        let cause = "strconv.ParseBool: parsing \(word.goQuoted): invalid syntax"
+        throw FlagValueError("invalid value of \(name)=\(word), err: \(cause)")
+      }
+      guard let gate = Gate(rawValue: name) else {
+        throw FlagValueError("unrecognized feature gate: \(name)")
+      }
+      assignments.append(Assignment(gate: gate, enabled: value))
+    }
+    return assignments
+  }
+}

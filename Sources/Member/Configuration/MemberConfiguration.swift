@@ -1,0 +1,167 @@
+/// Everything one member process is told at its start, checked and with defaults filled in.
+package struct MemberConfiguration: Sendable {
+  package enum ClusterState: String, Sendable { case new, existing }
+
+  package enum AutoCompaction: Sendable, Equatable {
+    case off
+    /// Keeps the history of this long.
+    case periodic(Duration)
+    /// Keeps this many revisions.
+    case revision(Int64)
+  }
+
+  /// One member of `--initial-cluster`, in the order of its first mention.
+  package struct InitialMember: Sendable, Equatable {
+    package var name: String
+    /// Sorted as text.
+    package var peerURLs: [EtcdURL]
+
+    package init(name: String, peerURLs: [EtcdURL]) {
+      self.name = name
+      self.peerURLs = peerURLs
+    }
+  }
+
+  // Member
+  package var name: String
+  package var dataDirectory: String
+  /// Nil: `<data-dir>/member/wal`.
+  package var walDirectory: String?
+  package var listenPeerURLs: [EtcdURL]
+  package var listenClientURLs: [EtcdURL]
+  package var listenClientHTTPURLs: [EtcdURL]
+  package var listenMetricsURLs: [EtcdURL]
+
+  // Cluster
+  package var advertisePeerURLs: [EtcdURL]
+  package var advertiseClientURLs: [EtcdURL]
+  package var initialCluster: [InitialMember]
+  package var initialClusterToken: String
+  package var initialClusterState: ClusterState
+  package var strictReconfigCheck: Bool
+  package var maxLearners: Int
+
+  // Raft
+  package var heartbeatInterval: Duration
+  package var electionTimeout: Duration
+  package var initialElectionTickAdvance: Bool
+  package var preVote: Bool
+  /// Applied entries between two snapshots. Never 0.
+  package var snapshotCount: UInt64
+  /// Entries kept behind a snapshot for slow followers. Never 0.
+  package var snapshotCatchupEntries: UInt64
+  /// Log segments kept; 0 keeps all.
+  package var maxWALs: Int
+  package var unsafeNoFsync: Bool
+
+  // Store
+  /// Bytes. Negative: no quota. Never 0.
+  package var quotaBackendBytes: Int64
+  package var backendBatchInterval: Duration
+  package var autoCompaction: AutoCompaction
+  package var compactionBatchLimit: Int
+  package var compactionSleepInterval: Duration
+  package var watchProgressNotifyInterval: Duration
+
+  // Requests and connections
+  package var maxTxnOps: Int
+  package var maxRequestBytes: Int64
+  package var maxConcurrentStreams: UInt32
+  /// Zero: the transport's own default.
+  package var keepaliveMinTime: Duration
+  /// Zero: no pings to clients.
+  package var keepaliveInterval: Duration
+  /// Zero: never closes for a missing answer.
+  package var keepaliveTimeout: Duration
+  package var socketReusePort: Bool
+  package var socketReuseAddress: Bool
+  package var enableGRPCGateway: Bool
+
+  // Auth
+  package var bcryptCost: Int
+  package var authTokenTTL: Duration
+
+  // Logging, metrics, features
+  package var logging: LogOptions
+  package var warningApplyDuration: Duration
+  package var warningUnaryRequestDuration: Duration
+  /// `--metrics=extensive`: RPC latency histograms.
+  package var extensiveMetrics: Bool
+  package var featureGates: FeatureGates
+
+  /// Ticks of ``heartbeatInterval`` in an election timeout. At least 5.
+  package var electionTicks: Int {
+    Int(electionTimeout.wholeNanoseconds / heartbeatInterval.wholeNanoseconds)
+  }
+
+  /// How long a proposal may take: 5 s + twice the election timeout.
+  package var requestTimeout: Duration { .seconds(5) + electionTimeout * 2 }
+
+  package var walDirectoryPath: String { walDirectory ?? dataDirectory + "/member/wal" }
+}
+
+extension MemberConfiguration {
+  /// Reads the values after ``ConfigurationDraft`` has checked them.
+  init(
+    _ values: FlagValues, draft: ConfigurationDraft, initialCluster: [InitialMember],
+    autoCompaction: AutoCompaction, logging: LogOptions
+  ) {
+    name = draft.name
+    dataDirectory = draft.dataDirectory
+    walDirectory = values.text("wal-dir").isEmpty ? nil : values.text("wal-dir")
+    listenPeerURLs = values.urls("listen-peer-urls")
+    listenClientURLs = values.urls("listen-client-urls")
+    listenClientHTTPURLs = values.urls("listen-client-http-urls")
+    listenMetricsURLs = values.urls("listen-metrics-urls")
+    advertisePeerURLs = draft.advertisePeerURLs
+    advertiseClientURLs = draft.advertiseClientURLs ?? []
+    self.initialCluster = initialCluster
+    initialClusterToken = values.text("initial-cluster-token")
+    initialClusterState = ClusterState(rawValue: values.text("initial-cluster-state")) ?? .new
+    strictReconfigCheck = values.bool("strict-reconfig-check")
+    maxLearners = Int(values.signed("max-learners"))
+    heartbeatInterval = .milliseconds(Int64(clamping: values.unsigned("heartbeat-interval")))
+    electionTimeout = .milliseconds(Int64(clamping: values.unsigned("election-timeout")))
+    initialElectionTickAdvance = values.bool("initial-election-tick-advance")
+    preVote = values.bool("pre-vote")
+    snapshotCount = values.unsigned("snapshot-count").orDefault(10_000)
+    snapshotCatchupEntries = values.unsigned("snapshot-catchup-entries").orDefault(5_000)
+    maxWALs = Int(clamping: values.unsigned("max-wals"))
+    unsafeNoFsync = values.bool("unsafe-no-fsync")
+    quotaBackendBytes = values.signed("quota-backend-bytes").orDefault(2_147_483_648)
+    backendBatchInterval = values.duration("backend-batch-interval").orDefault(.milliseconds(100))
+    self.autoCompaction = autoCompaction
+    compactionBatchLimit = Int(values.signed("compaction-batch-limit").orDefault(1_000))
+    compactionSleepInterval =
+      values.duration("compaction-sleep-interval").orDefault(.milliseconds(10))
+    watchProgressNotifyInterval = max(
+      values.duration("watch-progress-notify-interval").orDefault(.seconds(600)),
+      Self.progressIntervalMin)
+    maxTxnOps = Int(clamping: values.unsigned("max-txn-ops"))
+    maxRequestBytes = Int64(clamping: values.unsigned("max-request-bytes"))
+    maxConcurrentStreams = UInt32(clamping: values.unsigned("max-concurrent-streams"))
+    keepaliveMinTime = values.duration("grpc-keepalive-min-time")
+    keepaliveInterval = values.duration("grpc-keepalive-interval")
+    keepaliveTimeout = values.duration("grpc-keepalive-timeout")
+    socketReusePort = values.bool("socket-reuse-port")
+    socketReuseAddress = values.bool("socket-reuse-address")
+    enableGRPCGateway = values.bool("enable-grpc-gateway")
+    bcryptCost = Int(clamping: values.unsigned("bcrypt-cost"))
+    authTokenTTL = .seconds(Int64(clamping: values.unsigned("auth-token-ttl").orDefault(300)))
+    self.logging = logging
+    warningApplyDuration = values.duration("warning-apply-duration")
+    warningUnaryRequestDuration =
+      values.duration("warning-unary-request-duration").orDefault(.milliseconds(300))
+    extensiveMetrics = values.text("metrics") == "extensive"
+    featureGates = FeatureGates(values.gates("feature-gates"))
+  }
+
+  static let progressIntervalMin: Duration = .milliseconds(100)
+}
+
+extension BinaryInteger {
+  fileprivate func orDefault(_ value: Self) -> Self { self == 0 ? value : self }
+}
+extension Duration {
+  fileprivate func orDefault(_ value: Duration) -> Duration { self == .zero ? value : self }
+}

@@ -1,0 +1,135 @@
+/// The logger of the whole member: etcd's line format, fields in the order they are written.
+///
+/// ```swift
+/// log.info("published local member", ("local-member-id", id.hex), ("took", elapsed))
+/// ```
+/// It writes to its ``LogSink`` directly instead of through swift-log, whose metadata is an
+/// unordered dictionary that is built for every call: operators' scripts and eyes rely on the
+/// order, and a line that is switched off must cost one comparison. Fields are a parameter pack, so
+/// they are neither boxed nor put into an array. Their values are computed even when the level is
+/// off; where that matters ask ``isEnabled(_:)`` first. Usable from every thread and actor.
+package struct EtcdLogger: Sendable {
+  package let sink: LogSink
+  /// The field `logger`; empty for the unnamed logger.
+  package let name: String
+
+  package init(sink: LogSink, name: String = "") {
+    self.sink = sink
+    self.name = name
+  }
+
+  /// The same sink under `name`, appended with a dot to a name that is already there.
+  package func named(_ name: String) -> EtcdLogger {
+    EtcdLogger(sink: sink, name: self.name.isEmpty ? name : "\(self.name).\(name)")
+  }
+
+  /// A logger that drops everything, for tests.
+  package static func silent() -> EtcdLogger {
+    var options = LogOptions()
+    options.level = .fatal
+    let zero: @Sendable () -> LogTime = { LogTime(seconds: 0, nanoseconds: 0) }
+    return EtcdLogger(sink: LogSink(options, clock: zero) { _ in })
+  }
+
+  @inline(__always)
+  package func isEnabled(_ level: LogLevel) -> Bool { level >= sink.level }
+
+  package func debug<each Value: LogFieldValue>(
+    _ message: @autoclosure () -> String, _ fields: repeat (String, each Value),
+    file: String = #fileID, line: UInt = #line
+  ) {
+    guard isEnabled(.debug) else { return }
+    write(.debug, message(), repeat each fields, file: file, line: line)
+  }
+
+  package func info<each Value: LogFieldValue>(
+    _ message: @autoclosure () -> String, _ fields: repeat (String, each Value),
+    file: String = #fileID, line: UInt = #line
+  ) {
+    guard isEnabled(.info) else { return }
+    write(.info, message(), repeat each fields, file: file, line: line)
+  }
+
+  package func warn<each Value: LogFieldValue>(
+    _ message: @autoclosure () -> String, _ fields: repeat (String, each Value),
+    file: String = #fileID, line: UInt = #line
+  ) {
+    guard isEnabled(.warn) else { return }
+    write(.warn, message(), repeat each fields, file: file, line: line)
+  }
+
+  package func error<each Value: LogFieldValue>(
+    _ message: @autoclosure () -> String, _ fields: repeat (String, each Value),
+    file: String = #fileID, line: UInt = #line
+  ) {
+    guard isEnabled(.error) else { return }
+    write(.error, message(), repeat each fields, file: file, line: line)
+  }
+
+  /// Writes a line of level fatal. Ending the process is the caller's business.
+  package func fatal<each Value: LogFieldValue>(
+    _ message: @autoclosure () -> String, _ fields: repeat (String, each Value),
+    file: String = #fileID, line: UInt = #line
+  ) {
+    write(.fatal, message(), repeat each fields, file: file, line: line)
+  }
+
+  private func write<each Value: LogFieldValue>(
+    _ level: LogLevel, _ message: String, _ fields: repeat (String, each Value), file: String,
+    line: UInt
+  ) {
+    sink.write(level: level, logger: name, file: file, line: line, message: message) { encoder in
+      for (key, value) in repeat each fields {
+        encoder.key(key)
+        value.encode(into: &encoder)
+      }
+    }
+  }
+
+  /// Writes records that were made before there was a logger.
+  package func write(_ records: [LogRecord]) {
+    for record in records {
+      sink.write(
+        level: record.level, logger: name, file: record.file, line: record.line,
+        message: record.message
+      ) { encoder in
+        for field in record.fields {
+          encoder.key(field.name)
+          field.value.encode(into: &encoder)
+        }
+      }
+    }
+  }
+}
+
+/// A log line as a value: what the configuration parser has to say before logging is set up.
+package struct LogRecord: Sendable {
+  package struct Field: Sendable {
+    package let name: String
+    package let value: any LogFieldValue
+  }
+
+  package let level: LogLevel
+  package let message: String
+  package let fields: [Field]
+  let file: String
+  let line: UInt
+
+  package init<each Value: LogFieldValue>(
+    _ level: LogLevel, _ message: String, _ fields: repeat (String, each Value),
+    file: String = #fileID, line: UInt = #line
+  ) {
+    self.level = level
+    self.message = message
+    self.file = file
+    self.line = line
+    var list: [Field] = []
+    for (name, value) in repeat each fields { list.append(Field(name: name, value: value)) }
+    self.fields = list
+  }
+
+  /// The text of a field, or nil.
+  package func text(_ name: String) -> String? {
+    fields.first { $0.name == name }?.value as? String
+  }
+}

@@ -1,0 +1,48 @@
+/// Severity, in etcd's names and order.
+package enum LogLevel: Int, Sendable, Comparable, CaseIterable {
+  case debug, info, warn, error, dpanic, panic, fatal
+
+  /// As flags and log lines spell it.
+  package var name: String {
+    switch self {
+    case .debug: "debug"
+    case .info: "info"
+    case .warn: "warn"
+    case .error: "error"
+    case .dpanic: "dpanic"
+    case .panic: "panic"
+    case .fatal: "fatal"
+    }
+  }
+
+  /// Accepts the names in lower or upper case, and the empty text as info.
+  package init?(name: String) {
+    if name.isEmpty {
+      self = .info
+      return
+    }
+    let matches = Self.allCases.first { $0.name == name || $0.name.uppercased() == name }
+    guard let matches else { return nil }
+    self = matches
+  }
+
+  package static func < (left: LogLevel, right: LogLevel) -> Bool {
+    left.rawValue < right.rawValue
+  }
+}
+
+package enum LogFormat: String, Sendable {
+  case json, console
+}
+
+/// What the logging flags ask for.
+package struct LogOptions: Sendable, Equatable {
+  package var level: LogLevel = .info
+  package var format: LogFormat = .json
+  /// `default`, `stderr`, `stdout` or file paths. `/dev/null` anywhere silences all.
+  package var outputs: [String] = ["default"]
+  /// Per second and message: the first 100 lines, then each 100th.
+  package var sampling = true
+
+  package init() {}
+}

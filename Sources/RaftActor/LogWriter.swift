@@ -1,0 +1,116 @@
+package import Actors
+package import Base
+
+/// The actor that owns the write-ahead log: everything that queued up while it was syncing becomes
+/// durable with one write and one sync.
+///
+/// Lives on the LOG thread and blocks it. An error ends the member: what the disk holds is unknown.
+package actor LogWriter {
+  package struct Outlets: Sendable {
+    /// Everything up to this batch is durable.
+    package var persisted: @Sendable (UInt64) -> Void
+    /// The log can no longer be written; does not return.
+    package var failed: @Sendable (WALError) -> Void
+    /// A sync took this many nanoseconds.
+    package var synced: @Sendable (UInt64) -> Void
+    /// The log has grown by this many bytes.
+    package var wrote: @Sendable (Int) -> Void
+
+    package init(
+      persisted: @escaping @Sendable (UInt64) -> Void,
+      failed: @escaping @Sendable (WALError) -> Void,
+      synced: @escaping @Sendable (UInt64) -> Void, wrote: @escaping @Sendable (Int) -> Void
+    ) {
+      self.persisted = persisted
+      self.failed = failed
+      self.synced = synced
+      self.wrote = wrote
+    }
+  }
+
+  package static let inboxLimit = 1 << 20
+  /// Zeros written to the next segment between two batches, when idle and when not.
+  private static let idleSliceBytes = 1 << 20
+  private static let busySliceBytes = 256 << 10
+
+  private nonisolated let executor: any ActorExecutor
+  package nonisolated var unownedExecutor: UnownedSerialExecutor {
+    executor.asUnownedSerialExecutor()
+  }
+
+  package nonisolated let inbox = Inbox<LogBatch>(name: "log", limit: inboxLimit)
+  private let log: WriteAheadLog
+  private let outlets: Outlets
+  private let segmentsKept: Int
+  private var isPreparing = false
+
+  /// - Parameter segmentsKept: released segments beyond this number are removed; 0 keeps all.
+  package init(
+    log: sending WriteAheadLog, segmentsKept: Int, executor: any ActorExecutor, outlets: Outlets
+  ) {
+    self.log = log
+    self.segmentsKept = segmentsKept
+    self.executor = executor
+    self.outlets = outlets
+  }
+
+  package nonisolated func start() {
+    inbox.connect(to: executor) { [weak self] batch in
+      self?.assumeIsolated { $0.write(&batch) }
+    }
+  }
+
+  private func write(_ batches: inout ContiguousArray<LogBatch>) {
+    do throws(WALError) {
+      var mustSync = false
+      var released: LogIndex?
+      for batch in batches {
+        if let snapshot = batch.snapshot { log.append(snapshot: snapshot) }
+        log.append(hardState: batch.hardState, entries: batch.entries)
+        mustSync = mustSync || batch.mustSync
+        released = batch.releaseThrough ?? released
+      }
+      outlets.wrote(log.pendingBytes)
+      let start = monotonicNanoseconds()
+      try log.flush(sync: mustSync)
+      if mustSync { outlets.synced(monotonicNanoseconds() - start) }
+      if let last = batches.last { outlets.persisted(last.sequence) }
+      if let released {
+        log.release(through: released)
+        if segmentsKept > 0 { _ = try log.purge(keep: segmentsKept) }
+      }
+    } catch {
+      outlets.failed(error)
+    }
+    prepareNextSegment()
+  }
+
+  /// Zeroes the next segment bit by bit ahead of need, so that no batch has to wait for all of it.
+  private func prepareNextSegment() {
+    guard !isPreparing, !log.isNextSegmentReady else { return }
+    isPreparing = true
+    executor.execute { [weak self] in
+      self?.assumeIsolated { $0.prepareSlice() }
+    }
+  }
+
+  private func prepareSlice() {
+    isPreparing = false
+    let isIdle = inbox.count == 0
+    do throws(WALError) {
+      let bytes = isIdle ? Self.idleSliceBytes : Self.busySliceBytes
+      if try !log.prepareNextSegment(sliceBytes: bytes), isIdle { prepareNextSegment() }
+    } catch {
+      outlets.failed(error)
+    }
+  }
+
+  /// Flushes and closes the log; for an orderly end of the process.
+  package nonisolated func close() {
+    executor.execute { [self] in
+      assumeIsolated { writer in
+        do throws(WALError) { try writer.log.close() } catch { writer.outlets.failed(error) }
+      }
+    }
+  }
+}

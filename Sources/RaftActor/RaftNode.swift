@@ -1,0 +1,238 @@
+package import Actors
+package import Base
+import Synchronization
+
+/// What reaches a member's Raft: from clients, peers, the log, the store and the clock.
+package enum RaftInput: Sendable {
+  /// One heartbeat interval has passed.
+  case tick
+  /// Encoded requests to replicate, with the ids under which their callers wait.
+  case propose(ids: [UInt64], payloads: [Bytes])
+  /// Requests that only count if this member still leads in this term.
+  case proposeAsLeader(Term, payloads: [Bytes])
+  /// An encoded ConfChange, and the id under which its caller waits.
+  case changeConfiguration(id: UInt64, payload: Bytes)
+  /// Confirm that this member's view is current; `id` is unique among members and over time.
+  case readIndex(id: UInt64)
+  case messages([Message])
+  /// The log holds everything up to this effects batch, durably.
+  case persisted(UInt64)
+  /// The store contains everything up to this entry.
+  case applied(LogIndex)
+  /// A configuration entry was applied; node id 0 = it was refused.
+  case configurationApplied(ConfChange, index: LogIndex)
+  /// The store's file contains everything up to this entry, durably.
+  case stored(LogIndex)
+  case transferLeader(to: MemberID)
+  case unreachable(MemberID)
+  /// The store for a lagging member is ready to be sent; nil = it could not be made.
+  case snapshotMade(for: MemberID, Snapshot?)
+  case snapshotSent(to: MemberID, succeeded: Bool)
+  /// The store now is the received snapshot.
+  case snapshotInstalled(LogIndex)
+}
+
+/// What the log thread is asked to do.
+package struct LogBatch: Sendable {
+  package var sequence: UInt64
+  /// Written first: a received snapshot, or a point up to which the log is no longer needed.
+  package var snapshot: SnapshotMetadata?
+  package var entries: [Entry] = []
+  package var hardState: HardState?
+  package var mustSync = false
+  /// Segments that hold nothing above this entry may go.
+  package var releaseThrough: LogIndex?
+}
+
+/// Where a member's Raft sends its effects. Each is called at most once per batch, on the loop.
+package struct RaftOutlets: Sendable {
+  package var write: @Sendable (LogBatch) -> Void
+  package var send: @Sendable ([Message]) -> Void
+  package var apply: @Sendable ([Entry]) -> Void
+  package var confirmReads: @Sendable ([RaftCore.ReadState]) -> Void
+  package var softStateChanged: @Sendable (RaftCore.SoftState) -> Void
+  package var proposalsDropped: @Sendable ([UInt64], RaftCore.DropReason) -> Void
+  package var makeSnapshot: @Sendable (MemberID) -> Void
+  package var installSnapshot: @Sendable (Snapshot) -> Void
+
+  package init(
+    write: @escaping @Sendable (LogBatch) -> Void, send: @escaping @Sendable ([Message]) -> Void,
+    apply: @escaping @Sendable ([Entry]) -> Void,
+    confirmReads: @escaping @Sendable ([RaftCore.ReadState]) -> Void,
+    softStateChanged: @escaping @Sendable (RaftCore.SoftState) -> Void,
+    proposalsDropped: @escaping @Sendable ([UInt64], RaftCore.DropReason) -> Void,
+    makeSnapshot: @escaping @Sendable (MemberID) -> Void,
+    installSnapshot: @escaping @Sendable (Snapshot) -> Void
+  ) {
+    self.write = write
+    self.send = send
+    self.apply = apply
+    self.confirmReads = confirmReads
+    self.softStateChanged = softStateChanged
+    self.proposalsDropped = proposalsDropped
+    self.makeSnapshot = makeSnapshot
+    self.installSnapshot = installSnapshot
+  }
+}
+
+/// The actor around ``RaftCore``: feeds it batches, sees to its effects, trims the log.
+///
+/// A shell without decisions of its own, but for when the log is short enough to keep.
+package actor RaftNode {
+  package struct LogPolicy: Sendable {
+    /// Entries between two points to which the log is trimmed (`--snapshot-count`).
+    package var entriesBetween: UInt64
+    /// Entries kept behind such a point for slow members (`--snapshot-catchup-entries`).
+    package var catchUpEntries: UInt64
+
+    package init(entriesBetween: UInt64, catchUpEntries: UInt64) {
+      self.entriesBetween = entriesBetween
+      self.catchUpEntries = catchUpEntries
+    }
+  }
+
+  /// Batches that may wait; a loop that is this far behind has lost.
+  package static let inboxLimit = 1 << 20
+
+  private nonisolated let executor: any ActorExecutor
+  package nonisolated var unownedExecutor: UnownedSerialExecutor {
+    executor.asUnownedSerialExecutor()
+  }
+
+  package nonisolated let inbox = Inbox<RaftInput>(name: "raft", limit: inboxLimit)
+
+  private nonisolated let board: Mutex<RaftCore.Status>
+  /// What Raft knows now. Any thread.
+  package nonisolated var status: RaftCore.Status { board.withLock { $0 } }
+
+  private var core: RaftCore
+  private let policy: LogPolicy
+  private var outlets: RaftOutlets?
+  /// Promises that wait for a sync, oldest first.
+  private var afterSync: [(sequence: UInt64, messages: [Message], install: Snapshot?)] = []
+  /// The last batch that the log was asked to write, and the last that it has written.
+  private var asked: UInt64 = 0
+  private var persisted: UInt64 = 0
+  private var trimmedThrough: LogIndex
+  private var configurationChangedAt: LogIndex = 0
+
+  package init(core: RaftCore, policy: LogPolicy, executor: any ActorExecutor) {
+    self.core = core
+    self.policy = policy
+    self.executor = executor
+    trimmedThrough = core.status.firstIndex - 1
+    board = Mutex(core.status)
+  }
+
+  /// Connects the node to the rest of the member; before this it does nothing.
+  package nonisolated func start(_ outlets: RaftOutlets) {
+    executor.execute { [self] in
+      assumeIsolated { $0.outlets = outlets }
+      inbox.connect(to: executor) { [weak self] batch in
+        self?.assumeIsolated { $0.receive(&batch) }
+      }
+    }
+  }
+
+  private func receive(_ batch: inout ContiguousArray<RaftInput>) {
+    for input in batch { step(input) }
+    deliverEffects()
+    let status = core.status
+    board.withLock { $0 = status }
+  }
+
+  private func step(_ input: RaftInput) {
+    switch input {
+    case .tick: core.tick()
+    case .propose(let ids, let payloads): propose(ids, payloads)
+    case .proposeAsLeader(let term, let payloads):
+      if core.role == .leader, core.term == term { _ = core.propose(payloads) }
+    case .changeConfiguration(let id, let payload):
+      if case .dropped(let reason) = core.proposeConfChange(payload) {
+        outlets?.proposalsDropped([id], reason)
+      }
+    case .readIndex(let id): core.readIndex(context: id.bigEndianBytes)
+    case .messages(let messages): for message in messages { core.step(message) }
+    case .persisted(let sequence):
+      persisted = max(persisted, sequence)
+      core.persisted(sequence)
+    case .applied(let index): core.applied(through: index)
+    case .configurationApplied(let change, let index):
+      configurationChangedAt = index
+      core.applyConfChange(change)
+    case .stored(let index): trimLog(stored: index)
+    case .transferLeader(let target): core.transferLeader(to: target)
+    case .unreachable(let member): core.reportUnreachable(member)
+    case .snapshotMade(let member, let snapshot):
+      if let snapshot {
+        core.snapshotReadyToSend(to: member, snapshot)
+      } else {
+        core.reportSnapshot(member, succeeded: false)
+      }
+    case .snapshotSent(let member, let succeeded):
+      core.reportSnapshot(member, succeeded: succeeded)
+    case .snapshotInstalled(let index):
+      trimmedThrough = max(trimmedThrough, index)
+      core.snapshotInstalled(index)
+    }
+  }
+
+  private func propose(_ ids: [UInt64], _ payloads: [Bytes]) {
+    if case .dropped(let reason) = core.propose(payloads) {
+      outlets?.proposalsDropped(ids, reason)
+    }
+  }
+
+  private func deliverEffects() {
+    guard let outlets else { return }
+    releasePromises(to: outlets)
+    while let effects = core.takeEffects() {
+      if !effects.sendNow.isEmpty { outlets.send(effects.sendNow) }
+      let writes = effects.snapshot != nil || effects.hardState != nil || !effects.entries.isEmpty
+      if writes {
+        asked = effects.sequence
+        outlets.write(
+          LogBatch(
+            sequence: effects.sequence, snapshot: effects.snapshot?.metadata,
+            entries: effects.entries, hardState: effects.hardState, mustSync: effects.mustSync))
+      }
+      if !effects.sendAfterSync.isEmpty || effects.snapshot != nil {
+        afterSync.append((asked, effects.sendAfterSync, effects.snapshot))
+      }
+      if !effects.committed.isEmpty { outlets.apply(effects.committed) }
+      if !effects.readStates.isEmpty { outlets.confirmReads(effects.readStates) }
+      if let soft = effects.softState { outlets.softStateChanged(soft) }
+      for member in effects.snapshotWanted { outlets.makeSnapshot(member) }
+      releasePromises(to: outlets)
+    }
+  }
+
+  /// Sends what was waiting for syncs that are done.
+  private func releasePromises(to outlets: RaftOutlets) {
+    while let first = afterSync.first, first.sequence <= persisted {
+      afterSync.removeFirst()
+      if let snapshot = first.install { outlets.installSnapshot(snapshot) }
+      if !first.messages.isEmpty { outlets.send(first.messages) }
+    }
+  }
+
+  /// Drops what neither a restart nor a slow member needs any longer.
+  ///
+  /// The point recorded in the log lies at or below what the store's file holds, so that the store
+  /// and the log together are always complete.
+  private func trimLog(stored: LogIndex) {
+    let status = core.status
+    let point = min(stored, status.applied)
+    guard point >= trimmedThrough + policy.entriesBetween, point >= configurationChangedAt else {
+      return
+    }
+    guard let term = core.log.term(at: point) else { return }
+    let metadata = SnapshotMetadata(index: point, term: term, confState: core.confState)
+    trimmedThrough = point
+    if point > policy.catchUpEntries {
+      core.compact(through: point - policy.catchUpEntries)
+    }
+    outlets?.write(
+      LogBatch(sequence: asked, snapshot: metadata, mustSync: true, releaseThrough: point))
+  }
+}

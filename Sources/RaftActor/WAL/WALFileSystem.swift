@@ -1,0 +1,148 @@
+import Glibc
+
+/// An errno value.
+package struct SystemError: Error, Equatable, Sendable, CustomStringConvertible {
+  package var code: Int32
+
+  package init(code: Int32) { self.code = code }
+
+  package var description: String {
+    guard let text = strerror(code) else { return "errno \(code)" }
+    return "\(String(cString: text)) (errno \(code))"
+  }
+}
+
+/// The file operations that the log needs: the seam for fault injection and simulated disks.
+///
+/// One witness call per system call costs nothing beside the call, so the log holds an existential
+/// and stays free of generic parameters. Implementations may return short counts and `EINTR`; the
+/// log retries both. Paths are absolute or relative to the working directory.
+package protocol WALFileSystem {
+  /// Opens for reading and writing; with `create`, makes the file (mode 0600) if it is not there.
+  func open(_ path: String, create: Bool) throws(SystemError) -> Int32
+  func openForReading(_ path: String) throws(SystemError) -> Int32
+  func close(_ file: Int32)
+  func read(
+    _ file: Int32, into buffer: UnsafeMutableRawBufferPointer, at offset: Int
+  ) throws(SystemError) -> Int
+  func write(
+    _ file: Int32, _ bytes: UnsafeRawBufferPointer, at offset: Int
+  ) throws(SystemError) -> Int
+  /// Makes written bytes and the size durable (`fdatasync`).
+  func sync(_ file: Int32) throws(SystemError)
+  func truncate(_ file: Int32, to count: Int) throws(SystemError)
+  func size(_ file: Int32) throws(SystemError) -> Int
+  /// Takes an exclusive lock that lives as long as the open file; false if another has it.
+  func lock(_ file: Int32) throws(SystemError) -> Bool
+
+  func exists(_ path: String) -> Bool
+  /// Names in a directory, in any order.
+  func list(_ directory: String) throws(SystemError) -> [String]
+  /// Makes one directory (mode 0700) and all above it; one that exists is no error.
+  func makeDirectory(_ path: String) throws(SystemError)
+  func rename(_ from: String, to: String) throws(SystemError)
+  func remove(_ path: String) throws(SystemError)
+  /// Makes names created, renamed and removed in a directory durable.
+  func syncDirectory(_ path: String) throws(SystemError)
+}
+
+/// The machine's own files.
+package struct PosixFileSystem: WALFileSystem, Sendable {
+  // F_OFD_SETLK: owned by the open file, so that it also excludes a second log in this process and
+  // is not dropped when another descriptor of the file is closed. etcd uses the same.
+  private static let setOpenFileLock: Int32 = 37
+
+  package init() {}
+
+  package func open(_ path: String, create: Bool) throws(SystemError) -> Int32 {
+    try check(Glibc.open(path, O_RDWR | O_CLOEXEC | (create ? O_CREAT : 0), 0o600))
+  }
+
+  package func openForReading(_ path: String) throws(SystemError) -> Int32 {
+    try check(Glibc.open(path, O_RDONLY | O_CLOEXEC))
+  }
+
+  package func close(_ file: Int32) { _ = Glibc.close(file) }
+
+  package func read(
+    _ file: Int32, into buffer: UnsafeMutableRawBufferPointer, at offset: Int
+  ) throws(SystemError) -> Int {
+    try check(pread(file, buffer.baseAddress, buffer.count, offset))
+  }
+
+  package func write(
+    _ file: Int32, _ bytes: UnsafeRawBufferPointer, at offset: Int
+  ) throws(SystemError) -> Int {
+    try check(pwrite(file, bytes.baseAddress, bytes.count, offset))
+  }
+
+  package func sync(_ file: Int32) throws(SystemError) { _ = try check(fdatasync(file)) }
+
+  package func truncate(_ file: Int32, to count: Int) throws(SystemError) {
+    _ = try check(ftruncate(file, count))
+  }
+
+  package func size(_ file: Int32) throws(SystemError) -> Int {
+    var information = stat()
+    _ = try check(fstat(file, &information))
+    return Int(information.st_size)
+  }
+
+  package func lock(_ file: Int32) throws(SystemError) -> Bool {
+    var request = flock()
+    request.l_type = Int16(F_WRLCK)
+    request.l_whence = Int16(SEEK_SET)
+    let result = withUnsafeMutablePointer(to: &request) {
+      fcntl(file, Self.setOpenFileLock, UnsafeMutableRawPointer($0))
+    }
+    if result == 0 { return true }
+    if errno == EAGAIN || errno == EACCES { return false }
+    throw SystemError(code: errno)
+  }
+
+  package func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+
+  package func list(_ directory: String) throws(SystemError) -> [String] {
+    guard let stream = opendir(directory) else { throw SystemError(code: errno) }
+    defer { closedir(stream) }
+    var names: [String] = []
+    while let entry = readdir(stream) {
+      let capacity = MemoryLayout.size(ofValue: entry.pointee.d_name)
+      let name = withUnsafePointer(to: &entry.pointee.d_name) { pointer in
+        pointer.withMemoryRebound(to: CChar.self, capacity: capacity) { String(cString: $0) }
+      }
+      if name != ".", name != ".." { names.append(name) }
+    }
+    return names
+  }
+
+  package func makeDirectory(_ path: String) throws(SystemError) {
+    if mkdir(path, 0o700) == 0 || errno == EEXIST { return }
+    guard errno == ENOENT, let slash = path.lastIndex(of: "/"), slash > path.startIndex else {
+      throw SystemError(code: errno)
+    }
+    try makeDirectory(String(path[..<slash]))
+    if mkdir(path, 0o700) != 0, errno != EEXIST { throw SystemError(code: errno) }
+  }
+
+  package func rename(_ from: String, to: String) throws(SystemError) {
+    _ = try check(Glibc.rename(from, to))
+  }
+
+  package func remove(_ path: String) throws(SystemError) {
+    if unlink(path) == 0 { return }
+    if errno == EISDIR || errno == EPERM, rmdir(path) == 0 { return }
+    throw SystemError(code: errno)
+  }
+
+  package func syncDirectory(_ path: String) throws(SystemError) {
+    let file = try check(Glibc.open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC))
+    defer { close(file) }
+    _ = try check(fsync(file))
+  }
+
+  private func check<Value: SignedInteger>(_ result: Value) throws(SystemError) -> Value {
+    if result < 0 { throw SystemError(code: errno) }
+    return result
+  }
+}

@@ -1,0 +1,190 @@
+import Base
+
+/// The member's memory across restarts: entries, hard state and snapshot marks in etcd's format.
+///
+/// Appends collect in memory; one `flush` writes all of them with one system call and makes them
+/// durable with one more. Used by one thread at a time, which blocks for the disk in `flush`.
+/// After an error, unless a method says otherwise, every call throws that error again: the owner
+/// ends the process and the next start reads what the disk really holds.
+package final class WriteAheadLog {
+  package struct Options: Sendable {
+    /// A segment is complete once this much of it is written (etcd's 64 MB, not MiB).
+    package var segmentBytes = 64_000_000
+    /// Zeroed room behind `segmentBytes`, so that the batch that crosses it extends no file.
+    package var slackBytes = 1 << 20
+    /// How much of the very first segment is zeroed before `create` returns;
+    /// `prepareNextSegment` does the rest.
+    package var firstFillBytes = 8 << 20
+    /// At most this much is written without a sync. Damage wider than this cannot be a torn tail.
+    package var unsyncedBytesMax = 16 << 20
+
+    package init() {}
+
+    var fileBytes: Int { segmentBytes + slackBytes }
+  }
+
+  struct Segment {
+    let name: WALSegmentName
+    /// Open and locked until the segment is released; nil afterwards.
+    var file: Int32?
+  }
+
+  /// A zeroed file on its way to become the next segment.
+  struct NextSegment {
+    let path: String
+    let file: Int32
+    /// Zeros up to here are durable.
+    var filled = 0
+  }
+
+  package let directory: String
+  package let metadata: WALMetadata
+  /// End of what is written in the tail segment.
+  package internal(set) var position: Int
+  package internal(set) var segmentCount = 0
+
+  let storage: WALStorage
+  let options: Options
+  let owner: WALOwnerFile
+  /// Oldest first; the last one is the tail.
+  var segments: [Segment] { didSet { segmentCount = segments.count } }
+  var next: NextSegment?
+  /// The tail is zeroed up to here, as far as it is not written.
+  var tailFilled: Int
+  var hardState: HardState
+  /// Index of the last entry or snapshot record: the next segment's name.
+  var lastIndex: LogIndex
+
+  private var buffer: WALFrameBuffer
+  private var unsyncedBytes = 0
+  private var failure: WALError?
+  private var isClosed = false
+
+  init(
+    directory: String, metadata: WALMetadata, storage: WALStorage, options: Options,
+    owner: WALOwnerFile, segments: [Segment], position: Int, tailFilled: Int, crc: UInt32,
+    hardState: HardState, lastIndex: LogIndex
+  ) {
+    self.directory = directory
+    self.metadata = metadata
+    self.storage = storage
+    self.options = options
+    self.owner = owner
+    self.segments = segments
+    self.position = position
+    self.tailFilled = tailFilled
+    self.hardState = hardState
+    self.lastIndex = lastIndex
+    buffer = WALFrameBuffer(crc: crc)
+    segmentCount = segments.count
+  }
+
+  deinit { closeFiles() }
+
+  /// Bytes that wait for `flush`.
+  package var pendingBytes: Int { buffer.count }
+
+  /// Queues entries, then the hard state if it is given and not empty. No input or output.
+  /// - Parameter entries: contiguous; they replace what the log holds at their indexes and behind.
+  package func append(hardState: HardState?, entries: [Entry]) {
+    for entry in entries { buffer.append(entry) }
+    if let last = entries.last { lastIndex = last.index }
+    if let hardState, hardState != HardState() {
+      buffer.append(.state, hardState.encoded())
+      self.hardState = hardState
+    }
+  }
+
+  /// Queues the mark of a snapshot that is durable elsewhere already; to be flushed with `sync`
+  /// before entries and hard state of the same round.
+  package func append(snapshot: SnapshotMetadata) {
+    buffer.append(.snapshot, WALSnapshotRecord(snapshot).encoded())
+    lastIndex = max(lastIndex, snapshot.index)
+  }
+
+  /// Writes what was appended, and everything unsynced becomes durable if `sync` is set.
+  ///
+  /// Begins a new segment when the tail is full; that takes three syncs, and the time of
+  /// zero-filling if `prepareNextSegment` has not finished before.
+  /// - Throws: `WALError.io`; nothing appended since the last good flush may count as durable.
+  package func flush(sync: Bool) throws(WALError) {
+    try guarded { () throws(WALError) in
+      try writePending()
+      if sync { try syncTail() }
+      if position >= options.segmentBytes { try cut() }
+    }
+  }
+
+  /// Flushes, and gives the files back. The log is of no use afterwards.
+  package func close() throws(WALError) {
+    try guarded { () throws(WALError) in
+      try writePending()
+      try syncTail()
+      try owner.sync()
+    }
+    closeFiles()
+  }
+
+  /// Runs `body` unless the log has failed; remembers its error.
+  func guarded<Value>(
+    _ body: () throws(WALError) -> Value
+  ) throws(WALError) -> Value {
+    if let failure { throw failure }
+    precondition(!isClosed, "the log is closed")
+    do throws(WALError) { return try body() } catch {
+      failure = error
+      throw error
+    }
+  }
+
+  var tail: (file: Int32, path: String, name: WALSegmentName) {
+    guard let last = segments.last, let file = last.file else {
+      preconditionFailure("the tail segment is always open")
+    }
+    return (file, directory + "/" + last.name.name, last.name)
+  }
+
+  func syncTail() throws(WALError) {
+    let tail = tail
+    try storage.sync(tail.file, tail.path)
+    unsyncedBytes = 0
+    try owner.write(SyncedMark(sequence: tail.name.sequence, offset: position))
+  }
+
+  /// Writes the records that open a segment to a zeroed file and makes them durable.
+  /// - Returns: the count of bytes.
+  func writeSegmentStart(to file: Int32, _ path: String) throws(WALError) -> Int {
+    precondition(buffer.count == 0, "a segment starts between batches")
+    buffer.appendSegmentStart()
+    buffer.append(.metadata, metadata.encoded())
+    if hardState != HardState() { buffer.append(.state, hardState.encoded()) }
+    let count = buffer.count
+    try storage.writeAll(file, path, buffer.bytes, at: 0)
+    buffer.removeAll()
+    try storage.sync(file, path)
+    return count
+  }
+
+  func writePending() throws(WALError) {
+    let tail = tail
+    var done = 0
+    while done < buffer.count {
+      let count = min(buffer.count - done, options.unsyncedBytesMax - unsyncedBytes)
+      let part = UnsafeRawBufferPointer(rebasing: buffer.bytes[done..<done + count])
+      try storage.writeAll(tail.file, tail.path, part, at: position)
+      position += count
+      unsyncedBytes += count
+      done += count
+      if unsyncedBytes >= options.unsyncedBytesMax { try syncTail() }
+    }
+    buffer.removeAll()
+  }
+
+  private func closeFiles() {
+    if isClosed { return }
+    isClosed = true
+    for segment in segments { if let file = segment.file { storage.files.close(file) } }
+    if let next { storage.files.close(next.file) }
+    storage.files.close(owner.file)
+  }
+}

@@ -1,0 +1,175 @@
+"""Clusters of real processes, Apus and etcd alike, on loopback ports of their own."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("APUS_BUILD", ROOT / ".build" / "release"))
+VENV_BIN = pathlib.Path(os.environ.get("APUS_VENV_BIN", ROOT / ".build-venv" / "bin"))
+
+PROGRAMS = {
+    "apus": BUILD / "apus",
+    "etcd34": pathlib.Path("/usr/bin/etcd"),
+    "etcd35": VENV_BIN / "etcd",
+}
+ETCDCTL = {"3.4": pathlib.Path("/usr/bin/etcdctl"), "3.5": VENV_BIN / "etcdctl"}
+ETCDUTL = VENV_BIN / "etcdutl"
+
+
+def free_ports(count):
+    """Ports that nobody listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+class Member:
+    """One server process with its data folder and ports. Survives kill and restart."""
+
+    def __init__(self, cluster, kind, name, client_port, peer_port):
+        self.cluster, self.kind, self.name = cluster, kind, name
+        self.client_port, self.peer_port = client_port, peer_port
+        self.data = cluster.folder / name
+        self.log = cluster.folder / f"{name}.log"
+        self.process = None
+
+    @property
+    def endpoint(self):
+        return f"127.0.0.1:{self.client_port}"
+
+    @property
+    def peer_url(self):
+        return f"http://127.0.0.1:{self.peer_port}"
+
+    def start(self):
+        arguments = [
+            str(PROGRAMS[self.kind]),
+            "--name", self.name, "--data-dir", str(self.data),
+            "--listen-client-urls", f"http://{self.endpoint}",
+            "--advertise-client-urls", f"http://{self.endpoint}",
+            "--listen-peer-urls", self.peer_url,
+            "--initial-advertise-peer-urls", self.peer_url,
+            "--initial-cluster", self.cluster.initial_cluster,
+            "--initial-cluster-token", self.cluster.token,
+            "--initial-cluster-state", "new",
+            *self.cluster.flags,
+        ]
+        if self.kind != "apus":
+            arguments += ["--logger", "zap"]
+        with open(self.log, "ab") as log:
+            # Almost no environment, as under a supervisor.
+            self.process = subprocess.Popen(
+                arguments, stdout=log, stderr=log, env={"PATH": "/usr/bin:/bin"})
+        return self
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def kill(self):
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def stop(self, timeout=15):
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+            return self.process.wait(timeout)
+        return None
+
+    def log_text(self):
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def wait_ready(self, timeout=20):
+        # etcd 3.4 has no such line of its own.
+        self.wait_log("serving client traffic" if self.kind == "etcd34" else "ready to serve client requests",
+                      timeout)
+
+    def wait_log(self, text, timeout=20):
+        deadline = time.monotonic() + timeout
+        while text not in self.log_text():
+            if self.process.poll() is not None:
+                raise AssertionError(f"{self.name} ended with {self.process.returncode}:\n"
+                                     + self.log_text()[-3000:])
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{self.name}: no {text!r} within {timeout} s:\n"
+                                     + self.log_text()[-3000:])
+            time.sleep(0.02)
+
+    def status(self):
+        rows = json.loads(self.cluster.ctl("endpoint", "status", "-w", "json",
+                                           endpoints=[self.endpoint]).stdout or "[]")
+        return rows[0]["Status"] if rows else None
+
+
+class Cluster:
+    """Members that know each other. Use as a context manager: nothing is left running."""
+
+    def __init__(self, kinds=("apus", "apus", "apus"), flags=(), token="test"):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="apus-test-"))
+        self.flags, self.token = list(flags), token
+        ports = free_ports(2 * len(kinds))
+        self.members = [
+            Member(self, kind, f"m{index + 1}", ports[2 * index], ports[2 * index + 1])
+            for index, kind in enumerate(kinds)
+        ]
+        self.initial_cluster = ",".join(f"{m.name}={m.peer_url}" for m in self.members)
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_):
+        for member in self.members:
+            if member.process and member.process.poll() is None:
+                member.process.send_signal(signal.SIGCONT)
+                member.kill()
+        if not os.environ.get("APUS_KEEP"):
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def start(self):
+        for member in self.members:
+            member.start()
+        for member in self.members:
+            member.wait_ready()
+        return self
+
+    @property
+    def endpoints(self):
+        return [member.endpoint for member in self.members]
+
+    def ctl(self, *arguments, endpoints=None, version="3.5", stdin=None, timeout=30, check=False):
+        """Runs a stock etcdctl."""
+        command = [str(ETCDCTL[version]), "--endpoints", ",".join(endpoints or self.endpoints),
+                   *arguments]
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True,
+                              timeout=timeout, env={"PATH": "/usr/bin:/bin", "ETCDCTL_API": "3"})
+        if check and done.returncode != 0:
+            raise AssertionError(f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def leader(self, timeout=15):
+        """The member that leads, once there is one that all reachable members agree on."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            for member in self.members:
+                if member.process.poll() is None:
+                    status = member.status()
+                    if status and status.get("leader") == status["header"]["member_id"]:
+                        return member
+            time.sleep(0.1)
+        raise AssertionError("no leader")
+
+    def followers(self):
+        leader = self.leader()
+        return [member for member in self.members if member is not leader]
