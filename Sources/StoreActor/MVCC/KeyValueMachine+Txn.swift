@@ -1,0 +1,182 @@
+package import Base
+package import EtcdAPI
+import FoundationEssentials
+
+extension KeyValueMachine {
+  /// Applies a transaction that may write. Atomic: it fails without effect, or runs to its end.
+  ///
+  /// Comparisons of all levels on the taken path are decided first, against the state before; then
+  /// the operations on that path are checked, then run in order.
+  /// - Throws: `futureRevision`, `compacted` (ranges), `keyNotFound`, `leaseNotFound` (puts).
+  package mutating func txn(
+    _ request: Etcdserverpb_TxnRequest, leaseExists: (LeaseID) -> Bool,
+    effects: inout ApplyEffects
+  ) throws(KVError) -> TxnResult {
+    let path = decide(request)
+    var position = 0
+    try check(request, path, &position, leaseExists: leaseExists)
+    var step = WriteStep(after: currentRevision)
+    position = 0
+    var result = run(request, path, &position, step: &step, effects: &effects)
+    currentRevision = step.visible
+    result.revision = currentRevision
+    return result
+  }
+
+  /// Answers a transaction that only reads (``TxnRules/isReadOnly(_:)``, precondition).
+  ///
+  /// - Throws: `futureRevision` or `compacted`.
+  package func readOnlyTxn(_ request: Etcdserverpb_TxnRequest) throws(KVError) -> TxnResult {
+    precondition(TxnRules.isReadOnly(request), "a transaction that writes goes through the log")
+    let succeeded = holds(request.compare)
+    let operations = succeeded ? request.success : request.failure
+    var responses: [OperationResult] = []
+    for operation in operations { try checkRange(operation.requestRange) }
+    for operation in operations {
+      responses.append(.range(try range(operation.requestRange)))
+    }
+    return TxnResult(revision: currentRevision, succeeded: succeeded, responses: responses)
+  }
+
+  // MARK: - Decision
+
+  /// Which branch each transaction on the taken path takes, outer before inner, in order.
+  private func decide(_ request: Etcdserverpb_TxnRequest) -> [Bool] {
+    let succeeded = holds(request.compare)
+    var path = [succeeded]
+    for operation in succeeded ? request.success : request.failure {
+      if case .requestTxn(let nested) = operation.request { path += decide(nested) }
+    }
+    return path
+  }
+
+  private func holds(_ compares: [Etcdserverpb_Compare]) -> Bool {
+    compares.allSatisfy { holds($0) }
+  }
+
+  private func holds(_ compare: Etcdserverpb_Compare) -> Bool {
+    let absent = {
+      compare.target == .value ? false : Self.outcome(compare, order: Self.order(0, to: compare))
+    }
+    if compare.rangeEnd.isEmpty {
+      let location = index.find(Bytes(compare.key))
+      guard let state = index.state(at: location) else { return absent() }
+      return holds(compare, for: state)
+    }
+    let range = KeyRange(key: Bytes(compare.key), rangeEnd: Bytes(compare.rangeEnd))
+    var isEmpty = true
+    var holdsForAll = true
+    _ = index.scan(KeyBounds(range), at: .max, visitsMax: .max) { visible in
+      isEmpty = false
+      holdsForAll = holds(compare, for: KeyState(visible.entry))
+      return holdsForAll
+    }
+    return isEmpty ? absent() : holdsForAll
+  }
+
+  private func holds(_ compare: Etcdserverpb_Compare, for state: KeyState) -> Bool {
+    let order: Int
+    switch compare.target {
+    case .version: order = Self.order(state.version, to: compare)
+    case .create: order = Self.order(state.created, to: compare)
+    case .mod: order = Self.order(state.revision.main, to: compare)
+    case .lease:
+      order = Self.order(state.isLeased ? lease(at: state.revision) : 0, to: compare)
+    case .value:
+      let record = store.record(at: state.revision)
+      order = Bytes(record[StoredKeyValue(record).value]).compare(Bytes(compare.value))
+    case .UNRECOGNIZED: order = 0
+    }
+    return Self.outcome(compare, order: order)
+  }
+
+  /// How a stored number stands to the given one; a missing or mismatching one is 0.
+  private static func order(_ stored: Int64, to compare: Etcdserverpb_Compare) -> Int {
+    let given: Int64
+    switch compare.target {
+    case .version: given = compare.version
+    case .create: given = compare.createRevision
+    case .mod: given = compare.modRevision
+    case .lease: given = compare.lease
+    case .value, .UNRECOGNIZED: return 0
+    }
+    return stored < given ? -1 : stored > given ? 1 : 0
+  }
+
+  private static func outcome(_ compare: Etcdserverpb_Compare, order: Int) -> Bool {
+    switch compare.result {
+    case .equal: order == 0
+    case .notEqual: order != 0
+    case .greater: order > 0
+    case .less: order < 0
+    case .UNRECOGNIZED: true
+    }
+  }
+
+  // MARK: - Checks
+
+  private func check(
+    _ request: Etcdserverpb_TxnRequest, _ path: [Bool], _ position: inout Int,
+    leaseExists: (LeaseID) -> Bool
+  ) throws(KVError) {
+    let succeeded = path[position]
+    position += 1
+    for operation in succeeded ? request.success : request.failure {
+      switch operation.request {
+      case .requestRange(let range): try checkRange(range)
+      case .requestPut(let put): try checkPut(put, leaseExists: leaseExists)
+      case .requestTxn(let nested):
+        try check(nested, path, &position, leaseExists: leaseExists)
+      case .requestDeleteRange, nil: break
+      }
+    }
+  }
+
+  /// Unlike a range on its own, only revision 0 is passed over here, not negative ones.
+  private func checkRange(_ request: Etcdserverpb_RangeRequest) throws(KVError) {
+    if request.revision == 0 { return }
+    if request.revision > currentRevision { throw .futureRevision }
+    if request.revision < compactRevision { throw .compacted }
+  }
+
+  /// Unlike a put on its own, the key is looked at before the lease.
+  private func checkPut(
+    _ request: Etcdserverpb_PutRequest, leaseExists: (LeaseID) -> Bool
+  ) throws(KVError) {
+    if request.ignoreValue || request.ignoreLease {
+      guard index.state(of: Bytes(request.key)) != nil else { throw .keyNotFound }
+    }
+    if request.lease != 0 && !leaseExists(request.lease) { throw .leaseNotFound }
+  }
+
+  // MARK: - Execution
+
+  private mutating func run(
+    _ request: Etcdserverpb_TxnRequest, _ path: [Bool], _ position: inout Int,
+    step: inout WriteStep, effects: inout ApplyEffects
+  ) -> TxnResult {
+    let succeeded = path[position]
+    position += 1
+    let operations = succeeded ? request.success : request.failure
+    var responses: [OperationResult] = []
+    responses.reserveCapacity(operations.count)
+    for operation in operations {
+      switch operation.request {
+      case .requestRange(let range):
+        let newest = step.visible
+        let revision = range.revision > 0 ? range.revision : newest
+        responses.append(.range(executeRange(range, at: revision, newest: newest)))
+      case .requestPut(let put):
+        responses.append(.put(applyPut(put, step: &step, effects: &effects)))
+      case .requestDeleteRange(let delete):
+        responses.append(.deleteRange(applyDelete(delete, step: &step, effects: &effects)))
+      case .requestTxn(let nested):
+        responses.append(
+          .txn(run(nested, path, &position, step: &step, effects: &effects)))
+      case nil:
+        responses.append(.empty)
+      }
+    }
+    return TxnResult(revision: 0, succeeded: succeeded, responses: responses)
+  }
+}
