@@ -19,4 +19,7 @@ package typealias LeaseID = Int64
 extension UInt64 {
   /// Lower-case hexadecimal without padding: how etcd prints member and cluster ids.
   package var hex: String { String(self, radix: 16) }
+
+  /// Eight bytes, most significant first.
+  package var bigEndianBytes: Bytes { withUnsafeBytes(of: bigEndian) { Bytes($0) } }
 }

@@ -8,6 +8,10 @@ package enum RaftInput: Sendable {
   case tick
   /// Encoded requests to replicate, with the ids under which their callers wait.
   case propose(ids: [UInt64], payloads: [Bytes])
+  /// Time that need not be waited for: the first peer is there.
+  case advance(ticks: Int)
+  /// Stand for election at once; for a member that is alone.
+  case campaign
   /// Requests that only count if this member still leads in this term.
   case proposeAsLeader(Term, payloads: [Bytes])
   /// An encoded ConfChange, and the id under which its caller waits.
@@ -144,6 +148,8 @@ package actor RaftNode {
   private func step(_ input: RaftInput) {
     switch input {
     case .tick: core.tick()
+    case .advance(let ticks): for _ in 0..<ticks where core.role == .follower { core.tick() }
+    case .campaign: core.campaign()
     case .propose(let ids, let payloads): propose(ids, payloads)
     case .proposeAsLeader(let term, let payloads):
       if core.role == .leader, core.term == term { _ = core.propose(payloads) }
@@ -165,7 +171,8 @@ package actor RaftNode {
     case .unreachable(let member): core.reportUnreachable(member)
     case .snapshotMade(let member, let snapshot):
       if let snapshot {
-        core.snapshotReadyToSend(to: member, snapshot)
+        // If it is not wanted any more, the next one made for that member replaces its file.
+        _ = core.snapshotReadyToSend(to: member, snapshot)
       } else {
         core.reportSnapshot(member, succeeded: false)
       }

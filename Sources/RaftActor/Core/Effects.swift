@@ -45,6 +45,12 @@ extension RaftCore {
     /// 0 = none known.
     package var leader: MemberID
     package var term: Term
+
+    package init(role: Role, leader: MemberID, term: Term) {
+      self.role = role
+      self.leader = leader
+      self.term = term
+    }
   }
 
   /// A confirmed read.

@@ -44,7 +44,7 @@ package enum OperationResult: Equatable, Sendable {
 }
 
 /// What a key-value change means for leases.
-package enum LeaseEffect: Equatable, Sendable {
+package enum LeaseBinding: Equatable, Sendable {
   case attach(LeaseID, key: Bytes)
   case detach(LeaseID, key: Bytes)
 }
@@ -54,7 +54,7 @@ package enum LeaseEffect: Equatable, Sendable {
 /// Callers keep one and empty it with ``removeAll()``, which keeps its memory.
 package struct ApplyEffects: Equatable, Sendable {
   package var changes: [Change] = []
-  package var leases: [LeaseEffect] = []
+  package var leases: [LeaseBinding] = []
 
   package init() {}
 

@@ -63,7 +63,7 @@ package struct Membership: Equatable, Sendable {
     self.clusterVersion = clusterVersion
   }
 
-  package subscript(id: MemberID) -> MemberRecord? {
+  package subscript(id id: MemberID) -> MemberRecord? {
     members.first { $0.id == id }
   }
 

@@ -1,0 +1,233 @@
+import Actors
+import Base
+import EtcdAPI
+import Foundation
+import RaftActor
+import StoreActor
+import SwiftProtobuf
+
+/// What the controller hears.
+enum ControllerInput: Sendable {
+  case tick
+  case softState(RaftCore.SoftState)
+  case membership(Membership)
+  /// The body of a member's `/version`, or nil if it could not be asked.
+  case version(MemberID, String?)
+  case published(Bool)
+  case versionSet(Bool)
+}
+
+/// The actor that makes this member part of its cluster: publishes its name and addresses, and, on the
+/// leader, sees to it that the cluster's version is the lowest of its members'.
+actor MemberController {
+  struct Outlets: Sendable {
+    var propose: @Sendable (InternalRequestEnvelope.Kind, Bytes, @escaping @Sendable (Bool) -> Void) -> Void
+    var proposeLegacy: @Sendable (LegacyRequest, @escaping @Sendable (Bool) -> Void) -> Void
+    var askVersion: @Sendable (MemberRecord) -> Void
+    /// This member has joined and may serve.
+    var joined: @Sendable () -> Void
+  }
+
+  /// The leader asks all members for their versions this often.
+  private static let versionTicks = 40
+
+  private nonisolated let executor: any ActorExecutor
+  nonisolated var unownedExecutor: UnownedSerialExecutor {
+    executor.asUnownedSerialExecutor()
+  }
+
+  nonisolated let inbox: Inbox<ControllerInput>
+  private let member: MemberID
+  private let name: String
+  private let clientURLs: [String]
+  private let outlets: Outlets
+  private let log: EtcdLogger
+  private var membership: Membership
+  private var softState = RaftCore.SoftState(role: .follower, leader: 0, term: 0)
+  private var versions: [MemberID: String] = [:]
+  private var answers = 0
+  private var ticks = 0
+  private var isPublishing = false
+  private var isPublished = false
+  private var isSettingVersion = false
+
+  init(
+    member: MemberID, name: String, clientURLs: [String], membership: Membership,
+    inbox: Inbox<ControllerInput>, executor: any ActorExecutor, outlets: Outlets, log: EtcdLogger
+  ) {
+    self.member = member
+    self.name = name
+    self.clientURLs = clientURLs
+    self.membership = membership
+    self.inbox = inbox
+    self.executor = executor
+    self.outlets = outlets
+    self.log = log
+  }
+
+  nonisolated func start() {
+    inbox.connect(to: executor) { [weak self] batch in
+      self?.assumeIsolated { controller in
+        for input in batch { controller.handle(input) }
+      }
+    }
+  }
+
+  private func handle(_ input: ControllerInput) {
+    switch input {
+    case .tick: tick()
+    case .softState(let state):
+      let led = softState.role == .leader
+      softState = state
+      if state.role == .leader, !led { askVersions() }
+      if state.leader != 0 { publish() }
+    case .membership(let new):
+      membership = new
+      if let version = new.clusterVersion, version != loggedVersion {
+        loggedVersion = version
+        log.info("set cluster version", ("cluster-version", version))
+      }
+    case .version(let id, let body): answered(id, body)
+    case .published(let succeeded): published(succeeded)
+    case .versionSet: isSettingVersion = false
+    }
+  }
+
+  private var loggedVersion = ""
+
+  private func tick() {
+    ticks += 1
+    if !isPublished, ticks % 5 == 0 { publish() }
+    if ticks % Self.versionTicks == 0, softState.role == .leader || !isPublished { askVersions() }
+  }
+
+  // MARK: - Publishing
+
+  /// Tells the cluster this member's name and addresses, which may have changed since its last start.
+  private func publish() {
+    guard !isPublished, !isPublishing, softState.leader != 0,
+      membership[id: member] != nil
+    else { return }
+    // Beside an etcd 3.4 the older form is the only one that everybody understands.
+    let others = membership.members.filter { $0.id != member }
+    guard others.isEmpty || !versions.isEmpty || membership.clusterVersion != nil else {
+      return askVersions()
+    }
+    isPublishing = true
+    let done: @Sendable (Bool) -> Void = { [inbox] in inbox.send(.published($0)) }
+    if needsLegacyForm {
+      let urls = JSONText.array(clientURLs)
+      outlets.proposeLegacy(
+        .memberAttributes(
+          id: 0, member: member,
+          attributes: "{\"name\":\(JSONText.string(name)),\"clientURLs\":\(urls)}"), done)
+    } else {
+      let request = Membershippb_ClusterMemberAttrSetRequest.with {
+        $0.memberID = member
+        $0.memberAttributes.name = name
+        $0.memberAttributes.clientUrls = clientURLs
+      }
+      guard let bytes: Bytes = try? request.serializedBytes() else { return }
+      outlets.propose(.clusterMemberAttributesSet, bytes, done)
+    }
+  }
+
+  private var needsLegacyForm: Bool {
+    let known = versions.values.compactMap(Version.init) + [membership.clusterVersion.flatMap(Version.init)].compactMap { $0 }
+    // A cluster version of 3.0 says that not all members could be asked, nothing about their age.
+    return known.contains { $0 < Version(3, 5) && $0 > Version(3, 0) }
+  }
+
+  private func published(_ succeeded: Bool) {
+    isPublishing = false
+    guard succeeded else {
+      log.warn("failed to publish local member to cluster through raft; trying again")
+      return
+    }
+    isPublished = true
+    log.info(
+      "published local member to cluster through raft", ("local-member-id", member.hex),
+      ("local-member-attributes", "{Name:\(name) ClientURLs:[\(clientURLs.joined(separator: " "))]}"))
+    outlets.joined()
+  }
+
+  // MARK: - Cluster version
+
+  private func askVersions() {
+    answers = 0
+    versions = [:]
+    versions[member] = ProductVersion.etcd
+    for record in membership.members where record.id != member { outlets.askVersion(record) }
+    decideVersion()
+  }
+
+  private func answered(_ id: MemberID, _ body: String?) {
+    answers += 1
+    if let body, let version = Version.server(in: body) { versions[id] = version.description }
+    publish()
+    decideVersion()
+  }
+
+  /// None yet: the lowest of all, or 3.0.0 if somebody cannot be asked. Later it is only raised, and
+  /// only when everybody has answered.
+  private func decideVersion() {
+    guard softState.role == .leader, !isSettingVersion,
+      answers >= membership.members.count - 1, !membership.members.isEmpty
+    else { return }
+    let all = membership.members.compactMap { versions[$0.id].flatMap(Version.init) }
+    let isComplete = all.count == membership.members.count
+    guard let lowest = all.min() else { return }
+    let current = membership.clusterVersion.flatMap(Version.init)
+    let target = isComplete ? Version(lowest.major, lowest.minor) : Version(3, 0)
+    if let current {
+      guard isComplete, target > current else { return }
+      log.info(
+        "updating cluster version", ("from", current.description), ("to", target.description))
+    } else {
+      log.info("setting up initial cluster version", ("cluster-version", target.description))
+    }
+    isSettingVersion = true
+    let done: @Sendable (Bool) -> Void = { [inbox] in inbox.send(.versionSet($0)) }
+    if needsLegacyForm {
+      outlets.proposeLegacy(.clusterVersion(id: 0, version: target.description), done)
+    } else {
+      let request = Membershippb_ClusterVersionSetRequest.with { $0.ver = target.description }
+      guard let bytes: Bytes = try? request.serializedBytes() else { return }
+      outlets.propose(.clusterVersionSet, bytes, done)
+    }
+  }
+}
+
+/// `X.Y.Z`, compared by number.
+struct Version: Comparable, CustomStringConvertible {
+  var major: Int
+  var minor: Int
+  var patch = 0
+
+  init(_ major: Int, _ minor: Int) {
+    self.major = major
+    self.minor = minor
+  }
+
+  init?(_ text: String) {
+    let parts = text.split(separator: ".").prefix(3).map { part in
+      Int(part.prefix { $0.isNumber })
+    }
+    guard parts.count >= 2, let major = parts[0], let minor = parts[1] else { return nil }
+    self.init(major, minor)
+    patch = parts.count > 2 ? parts[2] ?? 0 : 0
+  }
+
+  /// The server's version in the body of `/version`.
+  static func server(in body: String) -> Version? {
+    struct Answer: Decodable { var etcdserver: String }
+    let answer = try? JSONDecoder().decode(Answer.self, from: Data(body.utf8))
+    return answer.flatMap { Version($0.etcdserver) }
+  }
+
+  static func < (left: Version, right: Version) -> Bool {
+    (left.major, left.minor, left.patch) < (right.major, right.minor, right.patch)
+  }
+
+  var description: String { "\(major).\(minor).\(patch)" }
+}

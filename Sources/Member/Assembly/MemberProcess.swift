@@ -1,0 +1,104 @@
+import Actors
+import Base
+import EtcdAPI
+import Glibc
+import HTTP
+import RaftActor
+import StoreActor
+import Synchronization
+
+/// One member from start to end: opens its data, places its actors on their threads, joins them by
+/// their inboxes, and runs the loop until it is told to stop.
+///
+/// This is the one file that says which actor lives on which thread.
+final class MemberProcess {
+  private let configuration: MemberConfiguration
+  private let log: EtcdLogger
+  private let metrics: MemberMetrics
+
+  /// - Throws: what keeps the member from starting, as text for the log.
+  init(configuration: MemberConfiguration, log: EtcdLogger) {
+    self.configuration = configuration
+    self.log = log
+    metrics = MemberMetrics(extensive: configuration.extensiveMetrics)
+    metrics.setConfiguration(configuration)
+  }
+
+  /// Runs the member. Returns the signal that ended it, 0 if the cluster did.
+  func run() throws -> Int32 {
+    describeStart()
+    let fatal = FatalExit(log: log)
+    let loader = StorageLoader(
+      configuration: configuration, log: log, failed: { fatal.end("\($0)") })
+    try loader.prepare()
+    let storage = try open(loader)
+    log.info(
+      storage.isNew ? "starting local member" : "restarting local member",
+      ("local-member-id", storage.member.hex), ("cluster-id", storage.cluster.hex),
+      ("commit-index", storage.hardState.commit), ("applied-index", storage.applied),
+      ("current-revision", storage.revision))
+    metrics.info.setMemberID(storage.member.hex)
+
+    let loop = try EventLoop()
+    let logThread = try ThreadExecutor(name: "apus-log")
+    let storeThread = try ThreadExecutor(name: "apus-store")
+    let backendThread = try ThreadExecutor(name: "apus-backend")
+    let wiring = MemberWiring(
+      configuration: configuration, storage: storage, snapshotDirectory: loader.snapshotDirectory,
+      loop: loop, logThread: logThread, storeThread: storeThread, backendThread: backendThread,
+      log: log, metrics: metrics, fatal: fatal)
+    let running = try wiring.start()
+    loop.run()
+    storeThread.stop()
+    backendThread.stop()
+    logThread.stop()
+    return running.signal.load(ordering: .relaxed)
+  }
+
+  private func describeStart() {
+    log.info(
+      "Initialize and start etcd server", ("name", configuration.name),
+      ("data-dir", configuration.dataDirectory), ("apus-version", ProductVersion.apus),
+      ("api-version", ProductVersion.etcd))
+    log.info(
+      "starting an etcd server", ("etcd-version", ProductVersion.etcd),
+      ("listen-client-urls", configuration.listenClientURLs),
+      ("listen-peer-urls", configuration.listenPeerURLs),
+      ("advertise-client-urls", configuration.advertiseClientURLs),
+      ("initial-advertise-peer-urls", configuration.advertisePeerURLs),
+      ("heartbeat-interval", configuration.heartbeatInterval),
+      ("election-timeout", configuration.electionTimeout),
+      ("snapshot-count", configuration.snapshotCount),
+      ("quota-backend-bytes", configuration.quotaBackendBytes))
+  }
+
+  private func open(_ loader: StorageLoader) throws -> MemberStorage {
+    if loader.hasLog {
+      log.info("server has already been initialized")
+      return try loader.restart()
+    }
+    guard configuration.initialClusterState == .new else {
+      throw StorageError(
+        "--initial-cluster-state=existing is known but not implemented yet in this version: a "
+          + "member can only be part of a cluster from its start")
+    }
+    let identities = try configuration.bootstrapNewCluster()
+    try BootstrapProbe(log: log).refuseSecondLife(of: identities)
+    log.info("bootstrapping cluster", ("members", identities.members.map { $0.id.hex }))
+    return try loader.bootstrap(identities)
+  }
+}
+
+/// The end of a process that must not go on: what it would do next could be a lie.
+struct FatalExit: Sendable {
+  let log: EtcdLogger
+
+  func end(_ reason: String) -> Never {
+    log.fatal("the member stops", ("error", reason))
+    _exit(1)
+  }
+}
+
+extension Duration {
+  var nanoseconds: UInt64 { UInt64(clamping: wholeNanoseconds) }
+}

@@ -1,0 +1,107 @@
+import Base
+import Glibc
+
+/// The process around a member: logging, the exit code, the last words.
+package enum MemberProgram {
+  /// Runs a member to its end and returns the exit code. Ends by the signal that it was stopped with.
+  package static func run(_ configuration: MemberConfiguration, _ records: [LogRecord]) -> Int32 {
+    let log: EtcdLogger
+    do throws(LogSinkError) {
+      log = EtcdLogger(sink: try LogSink(configuration.logging))
+    } catch {
+      EtcdLogger(sink: .standardError()).fatal("cannot open the log", ("error", error.description))
+      return 1
+    }
+    log.write(records)
+    raiseFileLimit()
+    do {
+      let signal = try MemberProcess(configuration: configuration, log: log).run()
+      return signal == 0 ? 0 : end(bySignal: signal)
+    } catch {
+      log.fatal("the member cannot start", ("error", "\(error)"))
+      return 1
+    }
+  }
+
+  /// Parents tell by the status that the member was told to stop. As first process of a container
+  /// there is no such death: 0 says as much.
+  private static func end(bySignal number: Int32) -> Int32 {
+    guard getpid() != 1 else { return 0 }
+    signal(number, SIG_DFL)
+    raise(number)
+    return 128 + number
+  }
+
+  /// As many connections as the system allows.
+  private static func raiseFileLimit() {
+    var limit = rlimit()
+    guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
+    limit.rlim_cur = limit.rlim_max
+    _ = setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+  }
+}
+
+/// What the process finds around it.
+package enum ProcessEnvironment {
+  package static var variables: [String: String] {
+    var variables: [String: String] = [:]
+    var position = environ
+    while let entry = position.pointee {
+      let text = String(cString: entry)
+      if let equals = text.firstIndex(of: "=") {
+        variables[String(text[..<equals])] = String(text[text.index(after: equals)...])
+      }
+      position += 1
+    }
+    return variables
+  }
+
+  package static func readFile(_ path: String) throws -> String {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else {
+      throw ConfigurationError("open \(path): \(Self.words(errno))")
+    }
+    defer { close(descriptor) }
+    var bytes = Bytes()
+    var buffer = Bytes(repeating: 0, count: 1 << 16)
+    while true {
+      let count = read(descriptor, &buffer, buffer.count)
+      guard count >= 0 else { throw ConfigurationError("read \(path): \(Self.words(errno))") }
+      guard count > 0 else { return String(decoding: bytes, as: UTF8.self) }
+      bytes += buffer[..<count]
+    }
+  }
+
+  /// The system's words for an error, in lower case as in etcd's messages.
+  private static func words(_ number: Int32) -> String {
+    String(cString: strerror(number)).lowercased()
+  }
+
+  /// The address of the default route: what is advertised when a member listens on all addresses.
+  package static var defaultHost: String? {
+    // A datagram socket is given an address by `connect`; nothing is sent.
+    let descriptor = socket(AF_INET, Int32(SOCK_DGRAM.rawValue), 0)
+    guard descriptor >= 0 else { return nil }
+    defer { close(descriptor) }
+    var target = sockaddr_in()
+    target.sin_family = sa_family_t(AF_INET)
+    target.sin_port = UInt16(9).bigEndian
+    target.sin_addr.s_addr = UInt32(0xC000_0201).bigEndian
+    let size = socklen_t(MemoryLayout<sockaddr_in>.size)
+    let connected = withUnsafePointer(to: &target) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(descriptor, $0, size) }
+    }
+    guard connected == 0 else { return nil }
+    var local = sockaddr_in()
+    var length = size
+    let named = withUnsafeMutablePointer(to: &local) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(descriptor, $0, &length) }
+    }
+    guard named == 0, local.sin_addr.s_addr != 0 else { return nil }
+    var text = [CChar](repeating: 0, count: Int(INET_ADDRSTRLEN))
+    guard inet_ntop(AF_INET, &local.sin_addr, &text, socklen_t(INET_ADDRSTRLEN)) != nil else {
+      return nil
+    }
+    return String(decoding: text.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+  }
+}

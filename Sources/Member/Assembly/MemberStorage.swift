@@ -1,0 +1,221 @@
+import Base
+import Glibc
+import RaftActor
+import StoreActor
+import Synchronization
+
+/// What a member has on disk when it starts: its identity, its log and its store.
+struct MemberStorage {
+  let member: MemberID
+  let cluster: ClusterID
+  let log: Handover<WriteAheadLog>
+  let backend: Backend
+  let machine: Handover<StateMachine<DiskRecords>>
+  /// What the store holds.
+  let applied: LogIndex
+  let revision: Int64
+  let membership: Membership
+  let hardState: HardState
+  /// The position before the first entry of the log in memory.
+  let base: SnapshotMetadata
+  let entries: [Entry]
+  let confState: ConfState
+  let isNew: Bool
+}
+
+/// Carries a value from the thread that made it to the one that will own it: taken once.
+final class Handover<Value>: Sendable {
+  private let slot: Mutex<Value?>
+
+  init(_ value: sending Value) { slot = Mutex(value) }
+
+  func take() -> sending Value {
+    let value = slot.withLock { slot in
+      let value = slot
+      slot = nil
+      return value
+    }
+    guard let value else { preconditionFailure("handed over twice") }
+    return value
+  }
+}
+
+/// Why a member cannot start from its data directory. The texts say what to do.
+struct StorageError: Error, CustomStringConvertible {
+  let description: String
+
+  init(_ description: String) { self.description = description }
+}
+
+/// Opens or creates a member's data directory.
+struct StorageLoader {
+  let configuration: MemberConfiguration
+  let log: EtcdLogger
+  let failed: @Sendable (BackendError) -> Never
+
+  private var memberDirectory: String { configuration.dataDirectory + "/member" }
+  private var walDirectory: String { configuration.walDirectoryPath }
+  private var storeDirectory: String { memberDirectory + "/store" }
+  var snapshotDirectory: String { memberDirectory + "/snap" }
+
+  /// Where the peer transport puts a store that was received for this entry.
+  static func receivedSnapshot(_ index: LogIndex, in directory: String) -> String {
+    let digits = index.hex
+    return "\(directory)/\(String(repeating: "0", count: 16 - digits.count))\(digits).snap.db"
+  }
+
+  /// Whether there is a log: then flags about the initial cluster mean nothing any more.
+  var hasLog: Bool { WriteAheadLog.exists(directory: walDirectory) }
+
+  /// Makes the directories, and refuses those of others.
+  func prepare() throws {
+    try makeDirectory(configuration.dataDirectory, what: "data directory")
+    try makeDirectory(memberDirectory, what: "member directory")
+    try makeDirectory(snapshotDirectory, what: "snapshot directory")
+    if access(snapshotDirectory + "/db", F_OK) == 0, access(storeDirectory, F_OK) != 0 {
+      throw StorageError(
+        "\(configuration.dataDirectory) holds a data directory of etcd, which this version of apus "
+          + "cannot take over. Nothing was changed. Save a snapshot with etcdctl and restore it, or "
+          + "let this member join the running cluster with an empty --data-dir")
+    }
+    if hasLog != (access(storeDirectory, F_OK) == 0) {
+      let missing = hasLog ? storeDirectory : walDirectory
+      throw StorageError(
+        "\(missing) is missing while the rest of the member's data is there. Starting without it "
+          + "could lose acknowledged writes; put it back, or remove \(configuration.dataDirectory) "
+          + "and let the member join again")
+    }
+    removeLeftovers()
+  }
+
+  private func makeDirectory(_ path: String, what: String) throws {
+    if mkdir(path, 0o700) == 0 { return }
+    guard errno == EEXIST else {
+      throw StorageError("cannot access \(what): mkdir \(path): \(String(cString: strerror(errno)))")
+    }
+    guard access(path, W_OK | X_OK) == 0 else {
+      throw StorageError(
+        "cannot write to \(what): \(path): \(String(cString: strerror(errno)))")
+    }
+  }
+
+  /// Files that were on their way to members or clients when the process ended.
+  private func removeLeftovers() {
+    guard let directory = opendir(snapshotDirectory) else { return }
+    defer { closedir(directory) }
+    while let entry = readdir(directory) {
+      let name = withUnsafePointer(to: &entry.pointee.d_name) { pointer in
+        pointer.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+      }
+      if name.hasPrefix("send-") || name.hasPrefix("client-") || name.hasPrefix("tmp") {
+        unlink(snapshotDirectory + "/" + name)
+      }
+    }
+  }
+
+  // MARK: - Start
+
+  /// The first start of a member of a new cluster: every member writes the same first entries.
+  func bootstrap(_ identities: InitialIdentities) throws -> MemberStorage {
+    let backend = try openBackend()
+    let log = try WriteAheadLog.create(
+      directory: walDirectory,
+      metadata: WALMetadata(nodeID: identities.localID, clusterID: identities.clusterID))
+    let entries = identities.members.enumerated().map { position, member in
+      let record = MemberRecord(
+        id: member.id, peerURLs: member.peerURLs.map(\.description), name: member.name)
+      let change = ConfChange(
+        kind: .addNode, nodeID: member.id, context: MemberContext(record: record).encoded())
+      return Entry(
+        term: 1, index: LogIndex(position + 1), kind: .configurationChange,
+        data: change.encoded())
+    }
+    let hardState = HardState(term: 1, vote: 0, commit: LogIndex(entries.count))
+    log.append(hardState: hardState, entries: entries)
+    try log.flush(sync: true)
+    return try assemble(
+      log: log, backend: backend, member: identities.localID, cluster: identities.clusterID,
+      hardState: hardState, base: SnapshotMetadata(), entries: entries,
+      confState: ConfState(voters: identities.members.map(\.id)), isNew: true)
+  }
+
+  /// Every later start: the log says who this member is and where it was.
+  func restart() throws -> MemberStorage {
+    let (log, recovered) = try WriteAheadLog.open(directory: walDirectory)
+    if let torn = recovered.tornTail {
+      self.log.warn(
+        "cut off the end of the log, which was written but never synced",
+        ("file", torn.file), ("offset", torn.offset), ("bytes", torn.bytes),
+        ("copy", torn.copy ?? ""))
+    }
+    let backend = try openBackend(snapshot: recovered.snapshot)
+    return try assemble(
+      log: log, backend: backend, member: recovered.metadata.nodeID,
+      cluster: recovered.metadata.clusterID, hardState: recovered.hardState,
+      base: recovered.snapshot, entries: recovered.entries, confState: nil, isNew: false)
+  }
+
+  private var options: BackendOptions {
+    BackendOptions(noSync: configuration.unsafeNoFsync)
+  }
+
+  /// Opens the store; if the log starts behind its end, a snapshot was received and its installation
+  /// interrupted: the file is still there and is installed now.
+  private func openBackend(snapshot: SnapshotMetadata = SnapshotMetadata()) throws -> Backend {
+    let backend = try Backend.open(directory: storeDirectory, options: options)
+    guard backend.progress.consistentIndex < snapshot.index else { return backend }
+    let path = Self.receivedSnapshot(snapshot.index, in: snapshotDirectory)
+    guard access(path, F_OK) == 0 else {
+      throw StorageError(
+        "the store ends at entry \(backend.progress.consistentIndex), the log begins after "
+          + "\(snapshot.index), and \(path), which should be between them, is missing. Remove "
+          + "\(configuration.dataDirectory) and let the member join again")
+    }
+    log.info("installing a received snapshot", ("path", path), ("index", snapshot.index))
+    _ = try backend.installSnapshot(path: path)
+    unlink(path)
+    return backend
+  }
+
+  private func assemble(
+    log: sending WriteAheadLog, backend: Backend, member: MemberID, cluster: ClusterID,
+    hardState: HardState, base: SnapshotMetadata, entries: [Entry], confState: ConfState?,
+    isNew: Bool
+  ) throws -> MemberStorage {
+    let electionTimeout = UInt64(configuration.electionTimeout.wholeNanoseconds)
+    let lessor = Lessor(
+      ttlMin: Lessor.ttlMin(electionTimeout: electionTimeout),
+      retryPeriod: UInt64(configuration.requestTimeout.wholeNanoseconds))
+    let machine = try StoreLoader.load(
+      backend: backend,
+      settings: .init(member: member, cluster: cluster, maxLearners: configuration.maxLearners),
+      lessor: lessor, failed: failed)
+    let last = entries.last?.index ?? base.index
+    guard machine.applied <= last else {
+      throw StorageError(
+        "the store holds entry \(machine.applied), the log ends at \(last): entries that this "
+          + "member has acknowledged are lost, and it must not vote. Remove "
+          + "\(configuration.dataDirectory) and replace the member (member remove, member add)")
+    }
+    let applied = machine.applied
+    let revision = machine.kv.currentRevision
+    let membership = machine.membership
+    return MemberStorage(
+      member: member, cluster: cluster, log: Handover(log), backend: backend,
+      machine: Handover(machine), applied: applied, revision: revision, membership: membership,
+      hardState: hardState, base: base, entries: entries,
+      confState: confState ?? bootConfState(membership, applied, entries), isNew: isNew)
+  }
+
+  /// The configuration as of the store. Before the first entries are applied there is none there, but
+  /// the bootstrap entries, which all members share, tell it.
+  private func bootConfState(
+    _ membership: Membership, _ applied: LogIndex, _ entries: [Entry]
+  ) -> ConfState {
+    let known = membership.confState
+    guard known.voters.isEmpty, applied == 0 else { return known }
+    let voters = entries.prefix { $0.kind == .configurationChange && $0.term == 1 }
+      .compactMap { try? ConfChange(decoding: $0.data).nodeID }
+    return ConfState(voters: voters.sorted())
+  }
+}

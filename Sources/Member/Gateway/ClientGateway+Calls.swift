@@ -1,0 +1,197 @@
+import Actors
+import Base
+import EtcdAPI
+import HTTP
+import RaftActor
+import StoreActor
+import SwiftProtobuf
+
+extension ClientGateway {
+  // MARK: - Events of calls
+
+  func started(_ call: ServerCall, on connection: ClientConnection) {
+    guard let method = GatewayMethod(rawValue: call.route) else {
+      return call.finish(GatewayMethod.unknown(path: call.path))
+    }
+    let handle = CallHandle(
+      call: call, connection: connection, method: method, startedAt: executor.now)
+    call.userData = CallBox(handle)
+    metrics.grpc.methods[method.metricsIndex].started.increment()
+    if let refusal = refusal(of: handle) { return finish(handle, refusal) }
+    switch method {
+    case .watch: openWatch(handle)
+    case .leaseKeepAlive: openKeepAlive(handle)
+    default: break
+    }
+  }
+
+  func received(_ call: ServerCall, _ message: UnsafeRawBufferPointer) {
+    guard let handle = (call.userData as? CallBox)?.handle, !call.isFinished else { return }
+    metrics.grpc.methods[handle.method.metricsIndex].messagesReceived.increment()
+    do {
+      try dispatch(handle, message)
+    } catch let error as EtcdError {
+      fail(handle, error)
+    } catch let error as KVError {
+      fail(handle, EtcdError(error))
+    } catch {
+      fail(handle, EtcdError(.internal, "grpc: error unmarshalling request: \(error)"))
+    }
+  }
+
+  func halfClosed(_ call: ServerCall) {
+    guard let handle = (call.userData as? CallBox)?.handle else { return }
+    // A watch goes on until it is cancelled; keepalives end after the answers that are due.
+    if handle.method == .leaseKeepAlive { keepAliveHalfClosed(call) }
+  }
+
+  func cancelled(_ call: ServerCall) {
+    guard let box = call.userData as? CallBox else { return }
+    count(box.handle, code: GRPCStatus.Code.cancelled.rawValue)
+    if let stream = box.watchStream { closeWatch(stream) }
+    if let stream = box.keepAlive { keepAlives[stream] = nil }
+    if let transfer = box.snapshot { abandonSnapshot(transfer) }
+    call.userData = nil
+  }
+
+  func writable(_ call: ServerCall) {
+    guard let box = call.userData as? CallBox else { return }
+    if let stream = box.watchStream { watchWritable(stream) }
+    if let transfer = box.snapshot { snapshotWritable(transfer) }
+  }
+
+  // MARK: - Ends of calls
+
+  /// Answers a unary call.
+  func reply(_ handle: CallHandle, _ message: Bytes) {
+    guard !handle.call.isFinished, !handle.call.isCancelled else { return }
+    metrics.network.clientSentBytes.increment(by: UInt64(message.count))
+    metrics.grpc.methods[handle.method.metricsIndex].messagesSent.increment()
+    handle.call.reply(message: message)
+    ended(handle, code: 0)
+  }
+
+  func reply(_ handle: CallHandle, _ message: some SwiftProtobuf.Message) throws {
+    reply(handle, try message.serializedBytes())
+  }
+
+  func fail(_ handle: CallHandle, _ error: EtcdError) { finish(handle, GRPCStatus(error)) }
+
+  func finish(_ handle: CallHandle, _ status: GRPCStatus) {
+    guard !handle.call.isFinished, !handle.call.isCancelled else { return }
+    handle.call.finish(status)
+    ended(handle, code: status.code.rawValue)
+  }
+
+  private func ended(_ handle: CallHandle, code: Int) {
+    count(handle, code: code)
+    handle.call.userData = nil
+    handle.connection.touch()
+    let took = executor.now - handle.startedAt
+    if took > settings.slowRequest, !handle.method.isBidirectional, handle.method != .snapshot {
+      log.warn(
+        "request stats", ("time spent", Duration.nanoseconds(Int64(took))),
+        ("remote", handle.connection.stream.peerAddress), ("response type", handle.call.path))
+    }
+  }
+
+  private func count(_ handle: CallHandle, code: Int) {
+    metrics.grpc.methods[handle.method.metricsIndex].handled(code: code)
+  }
+
+  // MARK: - Answers from the store
+
+  func answer(_ reply: StoreReply) {
+    guard let entry = waiters.take(reply.id) else { return }
+    answer(entry.waiter, reply.outcome)
+  }
+
+  func answer(_ waiter: Waiter, _ outcome: StoreOutcome) {
+    switch waiter {
+    case .call(let handle):
+      switch outcome {
+      case .message(let message): self.reply(handle, message)
+      case .failure(let error): fail(handle, error)
+      }
+    case .parts(let handle):
+      if case .failure(let error) = outcome { fail(handle, error) } else { finish(handle, .ok) }
+    case .memberList(let handle):
+      if case .failure(let error) = outcome { fail(handle, error) } else { replyMembers(handle) }
+    case .page(let respond), .own(let respond): respond(outcome)
+    case .keepAlive(let stream): keepAliveAnswered(stream, outcome)
+    case .snapshot(let handle):
+      if case .failure(let error) = outcome { fail(handle, error) }
+    case .forwarded(let request): outlets.answerForwarded(request, outcome)
+    }
+  }
+
+  func fail(_ id: UInt64, _ error: EtcdError) {
+    if let entry = waiters.take(id) { answer(entry.waiter, .failure(error)) }
+  }
+
+  func expire(_ entry: WaiterTable.Entry) {
+    if entry.isWrite { metrics.server.proposalsFailed.increment() }
+    answer(entry.waiter, .failure(.timeout))
+  }
+
+  func sendPart(_ id: UInt64, _ message: Bytes) {
+    guard case .parts(let handle)? = waiters[id] else { return }
+    handle.call.send(message: message)
+    handle.connection.touch()
+  }
+
+  // MARK: - Checks before any handler
+
+  /// What etcd's interceptors refuse, in their order.
+  private func refusal(of handle: CallHandle) -> GRPCStatus? {
+    let call = handle.call
+    if isShuttingDown { return GRPCStatus(.stopped) }
+    if let deadline = call.deadline, deadline <= executor.now {
+      return GRPCStatus(.deadlineExceeded)
+    }
+    switch handle.method {
+    case .healthCheck, .healthWatch, .healthList: return nil
+    default: break
+    }
+    if storeStatus.membership[id: settings.member]?.isLearner == true,
+      ![.range, .status, .snapshot].contains(handle.method)
+    {
+      return GRPCStatus(.learnerUnsupported)
+    }
+    if call.metadata("hasleader") == "true", softState.leader == 0 {
+      return GRPCStatus(.noLeader)
+    }
+    return nil
+  }
+}
+
+typealias StoreOutcome = StoreReply.Outcome
+
+/// What a call carries through the session: its handle, and which stream it feeds.
+final class CallBox {
+  let handle: CallHandle
+  var watchStream: UInt64?
+  var keepAlive: UInt64?
+  var snapshot: UInt64?
+
+  init(_ handle: CallHandle) { self.handle = handle }
+}
+
+extension GRPCStatus {
+  /// The two sides name the same seventeen codes.
+  init(_ error: EtcdError) {
+    self.init(Code(rawValue: error.code.rawValue) ?? .unknown, error.message)
+  }
+}
+
+extension GatewayMethod {
+  /// Where the method's counters are.
+  var metricsIndex: Int { Self.metricsIndexes[rawValue] }
+
+  private static let metricsIndexes: [Int] = {
+    let metrics = MemberMetrics()
+    return allCases.map { method in
+      metrics.grpc.methods.firstIndex { "/\($0.service)/\($0.name)" == method.path } ?? 0
+    }
+  }()
+}

@@ -1,0 +1,204 @@
+import Actors
+import Base
+import EtcdAPI
+import HTTP
+import RaftActor
+import StoreActor
+import SwiftProtobuf
+
+/// A keepalive stream: requests are answered one after the other, in order.
+struct KeepAliveStream {
+  let handle: CallHandle
+  let needsLeader: Bool
+  var queue: [LeaseID] = []
+  /// The request being answered, and since when.
+  var current: (lease: LeaseID, since: UInt64, header: Etcdserverpb_ResponseHeader)?
+  /// When to ask the leader again: there is none, or it did not answer.
+  var retryAt: UInt64?
+  var isHalfClosed = false
+}
+
+extension ClientGateway {
+  func openKeepAlive(_ handle: CallHandle) {
+    let id = ids.next()
+    (handle.call.userData as? CallBox)?.keepAlive = id
+    keepAlives[id] = KeepAliveStream(
+      handle: handle, needsLeader: handle.call.metadata("hasleader") == "true")
+  }
+
+  func keepAlive(_ handle: CallHandle, _ lease: LeaseID) {
+    guard let id = (handle.call.userData as? CallBox)?.keepAlive else { return }
+    keepAlives[id]?.queue.append(lease)
+    nextKeepAlive(id)
+  }
+
+  func keepAliveHalfClosed(_ call: ServerCall) {
+    guard let id = (call.userData as? CallBox)?.keepAlive else { return }
+    keepAlives[id]?.isHalfClosed = true
+    nextKeepAlive(id)
+  }
+
+  private func nextKeepAlive(_ id: UInt64) {
+    guard var stream = keepAlives[id], stream.current == nil else { return }
+    guard !stream.queue.isEmpty else {
+      if stream.isHalfClosed {
+        keepAlives[id] = nil
+        finish(stream.handle, .ok)
+      }
+      return
+    }
+    // The header is that of the moment before the renewal, as in etcd.
+    stream.current = (stream.queue.removeFirst(), executor.now, header())
+    keepAlives[id] = stream
+    askForKeepAlive(id)
+  }
+
+  /// The leader renews; a follower asks it, and asks again until the request has taken too long.
+  private func askForKeepAlive(_ id: UInt64) {
+    guard let current = keepAlives[id]?.current else { return }
+    keepAlives[id]?.retryAt = nil
+    let leader = softState.leader
+    if leader == settings.member {
+      if isStalled {
+        readLinearizable(.leaseKeepAlive(current.lease), .keepAlive(stream: id))
+      } else {
+        readNow(.leaseKeepAlive(current.lease), .keepAlive(stream: id), neverExpires: true)
+      }
+    } else if leader != 0 {
+      let request = ids.next()
+      waiters.add(
+        request, .keepAlive(stream: id), now: executor.now,
+        deadline: executor.now + settings.requestTimeout)
+      var writer = ProtobufWriter()
+      writer.field(1, signed: current.lease)
+      outlets.postToPeer(request, leader, "/leases", writer.bytes)
+    } else {
+      keepAlives[id]?.retryAt = executor.now + Self.leaderRetryInterval
+    }
+  }
+
+  private static var leaderRetryInterval: UInt64 { 50_000_000 }
+
+  /// This process stood still for so long that another member may lead by now: a leader proves
+  /// itself before it tells a client that its lease lives on.
+  private var isStalled: Bool { executor.now - lastTick > 3 * settings.tickInterval }
+
+  func retryKeepAlives(now: UInt64) {
+    for id in keepAlives.keys.sorted() {
+      guard let stream = keepAlives[id], let current = stream.current, let at = stream.retryAt,
+        at <= now
+      else { continue }
+      if now - current.since > settings.requestTimeout {
+        endKeepAlive(id, softState.leader == 0 ? .noLeader : .timeout)
+      } else {
+        askForKeepAlive(id)
+      }
+    }
+  }
+
+  func keepAliveAnswered(_ id: UInt64, _ outcome: StoreOutcome) {
+    guard let stream = keepAlives[id], let current = stream.current else { return }
+    switch outcome {
+    case .failure(let error):
+      if error == .notPrimaryLessor, executor.now - current.since < settings.requestTimeout {
+        // The leader has changed under the request: ask the new one.
+        keepAlives[id]?.retryAt = executor.now + Self.leaderRetryInterval
+      } else {
+        endKeepAlive(id, error)
+      }
+    case .message(let message):
+      guard let renewed = try? Etcdserverpb_LeaseKeepAliveResponse(serializedBytes: message) else {
+        return endKeepAlive(id, EtcdError(.internal, "unreadable answer of the leader"))
+      }
+      let response = Etcdserverpb_LeaseKeepAliveResponse.with {
+        $0.header = current.header
+        $0.id = current.lease
+        $0.ttl = renewed.ttl
+      }
+      keepAlives[id]?.current = nil
+      if let bytes: Bytes = try? response.serializedBytes() {
+        stream.handle.call.send(message: bytes)
+        stream.handle.connection.touch()
+      }
+      nextKeepAlive(id)
+    }
+  }
+
+  func endKeepAlive(_ id: UInt64, _ error: EtcdError) {
+    guard let stream = keepAlives.removeValue(forKey: id) else { return }
+    fail(stream.handle, error)
+  }
+
+  // MARK: - Remaining time
+
+  func leaseTimeToLive(_ handle: CallHandle, _ message: UnsafeRawBufferPointer) throws {
+    let request = try Etcdserverpb_LeaseTimeToLiveRequest(copying: message)
+    if softState.leader == settings.member {
+      return readNow(.leaseTimeToLive(request.id, keys: request.keys), .call(handle))
+    }
+    guard softState.leader != 0 else { throw EtcdError.noLeader }
+    let id = ids.next()
+    let forward = Etcdserverpb_LeaseInternalRequest.with { $0.leaseTimeToLiveRequest = request }
+    let body: Bytes = try forward.serializedBytes()
+    waiters.add(
+      id, .own { outcome in self.timeToLiveAnswered(handle, request.id, outcome) }, now: executor.now,
+      deadline: executor.now + settings.requestTimeout)
+    outlets.postToPeer(id, softState.leader, "/leases/internal", body)
+  }
+
+  private func timeToLiveAnswered(
+    _ handle: CallHandle, _ lease: LeaseID, _ outcome: StoreOutcome
+  ) {
+    switch outcome {
+    case .failure(.leaseNotFound):
+      let response = Etcdserverpb_LeaseTimeToLiveResponse.with {
+        $0.header = header()
+        $0.id = lease
+        $0.ttl = -1
+      }
+      if let message: Bytes = try? response.serializedBytes() { reply(handle, message) }
+    case .failure(let error):
+      fail(handle, error == .notPrimaryLessor ? .leaderChanged : error)
+    case .message(let message):
+      do {
+        var response = try Etcdserverpb_LeaseInternalResponse(serializedBytes: message)
+          .leaseTimeToLiveResponse
+        response.header = header()
+        try reply(handle, response)
+      } catch {
+        fail(handle, EtcdError(.internal, "unreadable answer of the leader: \(error)"))
+      }
+    }
+  }
+
+  // MARK: - Between members
+
+  /// A peer has answered a request that was posted for `id`.
+  func peerAnswered(_ id: UInt64, _ status: Int?, _ body: Bytes) {
+    guard let entry = waiters.take(id) else { return }
+    switch status {
+    case 200: answer(entry.waiter, .message(body))
+    case 404:
+      // The leader does not know the lease.
+      if case .keepAlive = entry.waiter {
+        answer(entry.waiter, .message([]))
+      } else {
+        answer(entry.waiter, .failure(.leaseNotFound))
+      }
+    case 408: answer(entry.waiter, .failure(.timeoutWaitingForApply))
+    default: answer(entry.waiter, .failure(.notPrimaryLessor))
+    }
+  }
+
+  /// Answers what another member asks.
+  func serveForwarded(_ request: ForwardedRead) {
+    guard !request.needsLeadership || softState.leader == settings.member else {
+      return outlets.answerForwarded(request.request, .failure(.notPrimaryLessor))
+    }
+    if isStalled, request.needsLeadership {
+      readLinearizable(request.read, .forwarded(request.request))
+    } else {
+      readNow(request.read, .forwarded(request.request))
+    }
+  }
+}

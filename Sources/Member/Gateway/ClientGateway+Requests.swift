@@ -1,0 +1,281 @@
+import Actors
+import Base
+import EtcdAPI
+import Foundation
+import HTTP
+import RaftActor
+import StoreActor
+import SwiftProtobuf
+
+extension ClientGateway {
+  /// Sees to one request message.
+  func dispatch(_ handle: CallHandle, _ message: UnsafeRawBufferPointer) throws {
+    switch handle.method {
+    case .put: try put(handle, message)
+    case .range:
+      let request = try Etcdserverpb_RangeRequest(copying: message)
+      try RequestValidation.validate(request)
+      if request.serializable {
+        readNow(.range(request), .call(handle))
+      } else if isLearner {
+        throw EtcdError.learnerUnsupported
+      } else {
+        readLinearizable(.range(request), .call(handle))
+      }
+    case .rangeStream: try rangeStream(handle, message)
+    case .deleteRange:
+      let request = try Etcdserverpb_DeleteRangeRequest(copying: message)
+      try RequestValidation.validate(request)
+      try propose(.deleteRange, Bytes(message), .call(handle))
+    case .txn: try txn(handle, message)
+    case .compact:
+      _ = try Etcdserverpb_CompactionRequest(copying: message)
+      try propose(.compaction, Bytes(message), .call(handle), neverExpires: true)
+    case .watch: watch(handle, try Etcdserverpb_WatchRequest(copying: message))
+    case .leaseGrant: try leaseGrant(handle, message)
+    case .leaseRevoke:
+      _ = try Etcdserverpb_LeaseRevokeRequest(copying: message)
+      try propose(.leaseRevoke, Bytes(message), .call(handle))
+    case .leaseKeepAlive:
+      keepAlive(handle, try Etcdserverpb_LeaseKeepAliveRequest(copying: message).id)
+    case .leaseTimeToLive: try leaseTimeToLive(handle, message)
+    case .leaseLeases: readNow(.leases, .call(handle))
+    case .memberList:
+      let request = try Etcdserverpb_MemberListRequest(copying: message)
+      if request.linearizable {
+        readLinearizable(.nothing, .memberList(handle))
+      } else {
+        replyMembers(handle)
+      }
+    case .alarm:
+      _ = try Etcdserverpb_AlarmRequest(copying: message)
+      try propose(.alarm, Bytes(message), .call(handle))
+    case .status: try reply(handle, status())
+    case .defragment: storeOperation(handle) { .defragment(id: $0) }
+    case .hash: storeOperation(handle) { .hash(id: $0) }
+    case .hashKV:
+      let request = try Etcdserverpb_HashKVRequest(copying: message)
+      readNow(.hashKV(revision: request.revision), .call(handle), neverExpires: true)
+    case .snapshot: storeOperation(handle, waiter: .snapshot(handle)) { .exportSnapshot(id: $0) }
+    case .moveLeader:
+      moveLeader(handle, to: try Etcdserverpb_MoveLeaderRequest(copying: message).targetID)
+    case .healthCheck, .healthWatch, .healthList: try health(handle, message)
+    case .authenticate:
+      throw EtcdError(.failedPrecondition, "etcdserver: authentication is not enabled")
+    case .authStatus:
+      try reply(
+        handle,
+        Etcdserverpb_AuthStatusResponse.with {
+          $0.header = header()
+          $0.authRevision = 1
+        })
+    case .authDisable:
+      try reply(handle, Etcdserverpb_AuthDisableResponse.with { $0.header = header() })
+    default:
+      throw EtcdError(
+        .unimplemented, "apus: \(handle.call.path.dropFirst()) is not implemented in this version")
+    }
+  }
+
+  var isLearner: Bool { storeStatus.membership[id: settings.member]?.isLearner ?? false }
+
+  // MARK: - Reads
+
+  /// Reads this member's own state, without asking anybody.
+  func readNow(_ kind: StoreRead.Kind, _ waiter: Waiter, neverExpires: Bool = false) {
+    let id = ids.next()
+    let now = executor.now
+    waiters.add(
+      id, waiter, now: now, deadline: neverExpires ? nil : now + settings.requestTimeout)
+    storeReads.append(StoreRead(id: id, kind: kind))
+  }
+
+  /// Reads once this member has everything that the cluster had decided when the call arrived.
+  func readLinearizable(_ kind: StoreRead.Kind, _ waiter: Waiter) {
+    let id = ids.next()
+    let now = executor.now
+    // The round has a time limit of its own; a long range may take longer than that.
+    waiters.add(id, waiter, now: now, deadline: nil)
+    reads.add(StoreRead(id: id, kind: kind), now: now)
+  }
+
+  func confirmed(_ state: RaftCore.ReadState) {
+    let id = state.context.reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+    let ready = reads.confirmed(id: id)
+    if !ready.isEmpty { outlets.store.send(.read(ready, atLeast: state.index)) }
+  }
+
+  private func rangeStream(_ handle: CallHandle, _ message: UnsafeRawBufferPointer) throws {
+    let request = try Etcdserverpb_RangeRequest(copying: message)
+    try RequestValidation.validate(request)
+    guard request.sortOrder != .descend else {
+      throw EtcdError(.unimplemented, "RangeStream does not support custom sort orders")
+    }
+    guard request.sortOrder == .none || request.sortTarget == .key else {
+      throw EtcdError(.unimplemented, "RangeStream does not support custom sort orders")
+    }
+    guard !RangeCursor.hasFilter(request) else {
+      throw EtcdError(.unimplemented, "RangeStream does not support revision filters")
+    }
+    var plain = request
+    plain.sortTarget = .key
+    if request.serializable {
+      readNow(.rangeStream(plain), .parts(handle), neverExpires: true)
+    } else {
+      readLinearizable(.rangeStream(plain), .parts(handle))
+    }
+  }
+
+  // MARK: - Writes
+
+  private func put(_ handle: CallHandle, _ message: UnsafeRawBufferPointer) throws {
+    let request = try PutOutline(message)
+    guard hasSpace(for: request.cost) else { return refuseForSpace(handle) }
+    try request.validate()
+    try propose(.put, Bytes(message), .call(handle))
+  }
+
+  private func txn(_ handle: CallHandle, _ message: UnsafeRawBufferPointer) throws {
+    let request = try Etcdserverpb_TxnRequest(copying: message)
+    guard hasSpace(for: Int64(QuotaCost.bytes(request))) else { return refuseForSpace(handle) }
+    try RequestValidation.validate(request, maxOps: settings.maxTxnOps)
+    guard TxnRules.isReadOnly(request) else {
+      return try propose(.txn, Bytes(message), .call(handle))
+    }
+    if TxnRules.isSerializable(request) {
+      readNow(.txn(request), .call(handle))
+    } else {
+      readLinearizable(.txn(request), .call(handle))
+    }
+  }
+
+  private func leaseGrant(_ handle: CallHandle, _ message: UnsafeRawBufferPointer) throws {
+    var request = try Etcdserverpb_LeaseGrantRequest(copying: message)
+    guard hasSpace(for: Int64(QuotaCost.leaseGrantBytes)) else { return refuseForSpace(handle) }
+    if request.id == 0 { request.id = ids.nextLeaseID() }
+    try propose(.leaseGrant, try request.serializedBytes(), .call(handle))
+  }
+
+  /// Puts a request into the log, with etcd's refusals: backlog, then size.
+  func propose(
+    _ kind: InternalRequestEnvelope.Kind, _ payload: Bytes, _ waiter: Waiter,
+    neverExpires: Bool = false
+  ) throws(EtcdError) {
+    guard raftStatus.commit <= storeStatus.applied + Self.applyLagMax,
+      waiters.writes < Self.pendingWritesMax, waiters.writeBytes < Self.pendingBytesMax
+    else { throw .tooManyRequests }
+    let id = ids.next()
+    let entry = InternalRequestEnvelope.wrap(kind, payload: payload, requestID: id)
+    guard entry.count <= settings.maxRequestBytes else { throw .requestTooLarge }
+    let now = executor.now
+    waiters.add(
+      id, waiter, bytes: entry.count, isWrite: true, now: now,
+      deadline: neverExpires ? nil : now + settings.requestTimeout)
+    proposals.ids.append(id)
+    proposals.payloads.append(entry)
+  }
+
+  /// Proposes what the member itself has to say. `done` is called on the loop.
+  func proposeOwn(
+    _ kind: InternalRequestEnvelope.Kind, _ payload: Bytes,
+    _ done: @escaping @Sendable (StoreOutcome) -> Void
+  ) {
+    do throws(EtcdError) {
+      try propose(kind, payload, .own(done))
+    } catch {
+      done(.failure(error))
+    }
+  }
+
+  /// The same in the form that etcd before 3.6 uses for its own matters.
+  func proposeLegacy(
+    _ request: LegacyRequest, _ done: @escaping @Sendable (StoreOutcome) -> Void
+  ) {
+    var request = request
+    request.id = ids.next()
+    let now = executor.now
+    waiters.add(
+      request.id, .own(done), isWrite: true, now: now, deadline: now + settings.requestTimeout)
+    proposals.ids.append(request.id)
+    proposals.payloads.append(request.encoded())
+  }
+
+  func proposalsDropped(_ ids: [UInt64], _ reason: RaftCore.DropReason) {
+    for id in ids {
+      metrics.server.proposalsFailed.increment()
+      switch reason {
+      case .overloaded: fail(id, .tooManyRequests)
+      case .noLeader, .transferInProgress, .notMember: fail(id, .timeout)
+      }
+    }
+  }
+
+  // MARK: - Space
+
+  private func hasSpace(for cost: Int64) -> Bool {
+    guard cost > 0, let quota = settings.quotaBytes else { return true }
+    return storeStatus.sizeBytes + Int64(waiters.writeBytes) + cost < quota
+  }
+
+  /// The caller is told once this member's alarm is raised, which the quota monitor sees to.
+  private func refuseForSpace(_ handle: CallHandle) {
+    alarmWaiters.append(handle)
+    outlets.quotaExceeded()
+  }
+
+  /// The alarm is in force, or could not be raised; the quota is exceeded either way.
+  func spaceAlarmSettled() {
+    let waiting = alarmWaiters
+    alarmWaiters = []
+    for handle in waiting { fail(handle, .noSpace) }
+  }
+
+  func header() -> Etcdserverpb_ResponseHeader {
+    .with {
+      $0.clusterID = settings.cluster
+      $0.memberID = settings.member
+      $0.revision = storeStatus.revision
+      $0.raftTerm = storeStatus.appliedTerm
+    }
+  }
+}
+
+extension SwiftProtobuf.Message {
+  /// Decodes a message that the session lends for the length of the call.
+  init(copying message: UnsafeRawBufferPointer) throws {
+    try self.init(serializedBytes: Bytes(message))
+  }
+}
+
+/// What the checks need to know of a put: read in place, since the request itself goes into the log
+/// as it came.
+struct PutOutline {
+  private var keyCount = 0
+  private var valueCount = 0
+  private var lease: Int64 = 0
+  private var ignoresValue = false
+  private var ignoresLease = false
+
+  init(_ message: UnsafeRawBufferPointer) throws(ProtobufError) {
+    var reader = ProtobufReader(message)
+    while let field = try reader.next() {
+      switch field.number {
+      case 1: keyCount = try field.buffer().count
+      case 2: valueCount = try field.buffer().count
+      case 3: lease = try field.int64()
+      case 5: ignoresValue = try field.bool()
+      case 6: ignoresLease = try field.bool()
+      default: break
+      }
+    }
+  }
+
+  /// By etcd's formula for the quota.
+  var cost: Int64 { Int64(256 + keyCount + valueCount) }
+
+  func validate() throws(KVError) {
+    if keyCount == 0 { throw .keyNotProvided }
+    if ignoresValue, valueCount > 0 { throw .valueProvided }
+    if ignoresLease, lease != 0 { throw .leaseProvided }
+  }
+}

@@ -1,0 +1,85 @@
+import Actors
+import Base
+import EtcdAPI
+import HTTP
+import StoreActor
+import SwiftProtobuf
+
+/// A watch stream: its call, and whether its watchers were told to wait.
+struct WatchStream {
+  let handle: CallHandle
+  var isBlocked = false
+  let needsLeader: Bool
+}
+
+extension ClientGateway {
+  func openWatch(_ handle: CallHandle) {
+    let id = ids.next()
+    (handle.call.userData as? CallBox)?.watchStream = id
+    watchStreams[id] = WatchStream(
+      handle: handle, needsLeader: handle.call.metadata("hasleader") == "true")
+    watchCommands.append(.open(id))
+  }
+
+  func watch(_ handle: CallHandle, _ request: Etcdserverpb_WatchRequest) {
+    guard let id = (handle.call.userData as? CallBox)?.watchStream else { return }
+    switch request.requestUnion {
+    case .createRequest(let create):
+      watchCommands.append(.create(id, WatchCreate(create)))
+    case .cancelRequest(let cancel):
+      watchCommands.append(.cancel(id, watchID: cancel.watchID))
+    case .progressRequest: watchCommands.append(.progress(id))
+    case nil: break
+    }
+  }
+
+  /// Sends responses; a client that reads too slowly makes its watchers wait in the store.
+  func deliver(_ messages: [Bytes], to id: UInt64) {
+    guard let stream = watchStreams[id] else { return }
+    let call = stream.handle.call
+    for message in messages {
+      call.send(message: message)
+      metrics.network.clientSentBytes.increment(by: UInt64(message.count))
+    }
+    stream.handle.connection.touch()
+    if !stream.isBlocked, call.queuedBytes > Self.watchQueueBytesMax {
+      watchStreams[id]?.isBlocked = true
+      watchCommands.append(.blocked(id))
+    }
+  }
+
+  func watchWritable(_ id: UInt64) {
+    guard watchStreams[id]?.isBlocked == true else { return }
+    watchStreams[id]?.isBlocked = false
+    watchCommands.append(.ready(id))
+  }
+
+  func closeWatch(_ id: UInt64) {
+    guard watchStreams.removeValue(forKey: id) != nil else { return }
+    watchCommands.append(.close(id))
+  }
+
+  func endWatch(_ id: UInt64, _ status: GRPCStatus) {
+    guard let stream = watchStreams[id] else { return }
+    closeWatch(id)
+    finish(stream.handle, status)
+  }
+
+  /// Streams that asked for a leader end once there has been none for three election timeouts.
+  func endLeaderlessStreams() {
+    for (id, stream) in watchStreams where stream.needsLeader {
+      endWatch(id, GRPCStatus(.noLeader))
+    }
+    for (id, stream) in keepAlives where stream.needsLeader { endKeepAlive(id, .noLeader) }
+  }
+}
+
+extension WatchCreate {
+  init(_ request: Etcdserverpb_WatchCreateRequest) {
+    self.init(
+      key: Bytes(request.key), rangeEnd: Bytes(request.rangeEnd),
+      startRevision: request.startRevision, progressNotify: request.progressNotify,
+      noPut: request.filters.contains(.noput), noDelete: request.filters.contains(.nodelete),
+      prevKV: request.prevKv, watchID: request.watchID, fragment: request.fragment)
+  }
+}

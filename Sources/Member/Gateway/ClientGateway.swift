@@ -1,0 +1,323 @@
+import Actors
+import Base
+import EtcdAPI
+import HTTP
+import RaftActor
+import StoreActor
+
+/// What reaches the gateway from the rest of the member.
+enum GatewayInput: Sendable {
+  case replies([StoreReply])
+  case watch([(stream: UInt64, messages: [Bytes])])
+  case part(id: UInt64, message: Bytes)
+  case reads([RaftCore.ReadState])
+  case softState(RaftCore.SoftState)
+  case proposalsDropped([UInt64], RaftCore.DropReason)
+  case exported(id: UInt64, Result<String, BackendError>)
+  case chunks(id: UInt64, [Bytes], isLast: Bool)
+  case peerResponse(id: UInt64, status: Int?, body: Bytes)
+  /// A read that another member asks for.
+  case forwarded(ForwardedRead)
+  /// The NOSPACE alarm was raised, or could not be.
+  case spaceAlarmSettled
+  case propose(
+    InternalRequestEnvelope.Kind, Bytes, @Sendable (StoreReply.Outcome) -> Void)
+  case proposeLegacy(LegacyRequest, @Sendable (StoreReply.Outcome) -> Void)
+  /// One heartbeat interval has passed.
+  case tick
+  /// The member has joined: start to serve.
+  case serve
+  case shutdown
+}
+
+/// A read on behalf of another member.
+struct ForwardedRead: Sendable {
+  var request: UInt64
+  var read: StoreRead.Kind
+  /// Only a leader may answer: leases.
+  var needsLeadership: Bool
+}
+
+/// What the gateway needs of the rest of the member.
+struct GatewayOutlets: Sendable {
+  var raft: Inbox<RaftInput>
+  var store: Inbox<StoreInput>
+  var raftStatus: @Sendable () -> RaftCore.Status
+  var storeStatus: @Sendable () -> StoreStatus
+  /// Posts to the leader's peer port; answered by `peerResponse`.
+  var postToPeer: @Sendable (_ id: UInt64, MemberID, _ path: String, Bytes) -> Void
+  var answerForwarded: @Sendable (UInt64, StoreReply.Outcome) -> Void
+  /// Reads a snapshot file piece by piece off the loop; answered by `chunks`.
+  var streamer: Inbox<StreamerInput>
+  /// This member's quota does not allow a request; answered by `spaceAlarmSettled`.
+  var quotaExceeded: @Sendable () -> Void
+  var connectionsIdle: @Sendable () -> Void
+}
+
+/// The actor in front of clients: HTTP/2 and gRPC, HTTP/1.1, request checks, batching, replies.
+///
+/// Lives on the loop. What arrives in one turn leaves in one batch to Raft and one to the store; what
+/// is answered in one turn leaves with one write per connection.
+actor ClientGateway {
+  static let inboxLimit = 1 << 20
+  /// Entries between commit and apply beyond which writes are refused, as in etcd.
+  static let applyLagMax: UInt64 = 5000
+  /// Writes that may wait for their entry to be applied, and their bytes.
+  static let pendingWritesMax = 200_000
+  static let pendingBytesMax = 512 << 20
+  /// Bytes queued on a watch stream at which its watchers have to wait.
+  static let watchQueueBytesMax = 4 << 20
+
+  nonisolated let executor: EventLoop
+  nonisolated var unownedExecutor: UnownedSerialExecutor {
+    executor.asUnownedSerialExecutor()
+  }
+
+  nonisolated let inbox: Inbox<GatewayInput>
+  let settings: GatewaySettings
+  let outlets: GatewayOutlets
+  let metrics: MemberMetrics
+  let log: EtcdLogger
+  let sessionConfiguration: GRPCServerConfiguration
+
+  private var listeners: [Listener] = []
+  private var connections: [UInt64: ClientConnection] = [:]
+  private var touched: [ClientConnection] = []
+  private var nextConnection: UInt64 = 1
+  /// Connections accepted before the member has joined; they are read from then on.
+  private var early: [ClientConnection] = []
+  private(set) var isServing = false
+  private(set) var isShuttingDown = false
+
+  var ids: RequestIDGenerator
+  var waiters = WaiterTable()
+  var reads: ReadCoordinator
+  var proposals: (ids: [UInt64], payloads: [Bytes]) = ([], [])
+  var storeReads: [StoreRead] = []
+  var watchCommands: [WatchCommand] = []
+  var watchStreams: [UInt64: WatchStream] = [:]
+  var keepAlives: [UInt64: KeepAliveStream] = [:]
+  var transfers: [(target: MemberID, call: CallHandle, deadline: UInt64)] = []
+  var alarmWaiters: [CallHandle] = []
+  var ticks = 0
+  var lastTick: UInt64 = 0
+  var leaderlessTicks = 0
+  /// As of this turn's beginning; cheap to ask per request.
+  var raftStatus: RaftCore.Status
+  var storeStatus: StoreStatus
+  var softState = RaftCore.SoftState(role: .follower, leader: 0, term: 0)
+
+  init(
+    settings: GatewaySettings, inbox: Inbox<GatewayInput>, executor: EventLoop,
+    outlets: GatewayOutlets, metrics: MemberMetrics, log: EtcdLogger, unixMilliseconds: UInt64
+  ) {
+    self.settings = settings
+    self.inbox = inbox
+    self.executor = executor
+    self.outlets = outlets
+    self.metrics = metrics
+    self.log = log
+    ids = RequestIDGenerator(member: settings.member, unixMilliseconds: unixMilliseconds)
+    reads = ReadCoordinator(giveUpAfter: settings.requestTimeout)
+    raftStatus = outlets.raftStatus()
+    storeStatus = outlets.storeStatus()
+    var session = GRPCServerConfiguration()
+    session.receiveMessageBytesMax = settings.maxRequestBytes + (512 << 10)
+    session.concurrentStreamsMax = settings.maxConcurrentStreams
+    session.pingIntervalMin = settings.keepaliveMinTime
+    session.enforcesPingPolicy = settings.keepaliveMinTime > 0
+    session.keepaliveInterval = settings.keepaliveInterval
+    session.keepaliveTimeout = settings.keepaliveTimeout
+    session.streamWindowBytes = max(1 << 20, session.receiveMessageBytesMax + (1 << 16))
+    session.acceptsHTTP = true
+    session.routes = GatewayMethod.routes
+    sessionConfiguration = session
+  }
+
+  /// Connects the gateway to the member. Before or on the loop.
+  nonisolated func start() {
+    executor.execute { [self] in
+      assumeIsolated { $0.watchTurns() }
+    }
+    inbox.connect(to: executor) { [weak self] batch in
+      self?.assumeIsolated { $0.receive(&batch) }
+    }
+  }
+
+  private func watchTurns() {
+    executor.onTurnEnd { self.turnEnds() }
+  }
+
+  /// Binds the client addresses. Loop thread. Connections are accepted at once and served once the
+  /// member has joined.
+  func listen(on addresses: [ListenAddress], reusePort: Bool) throws(ListenError) {
+    for address in addresses {
+      let listener = try Listener.listen(
+        on: address, loop: executor, options: .init(reusePort: reusePort)
+      ) { stream in
+        self.accept(stream)
+      }
+      listeners.append(listener)
+    }
+  }
+
+  private func receive(_ batch: inout ContiguousArray<GatewayInput>) {
+    refreshStatus()
+    for input in batch { handle(input) }
+  }
+
+  func refreshStatus() {
+    raftStatus = outlets.raftStatus()
+    storeStatus = outlets.storeStatus()
+  }
+
+  private func handle(_ input: GatewayInput) {
+    switch input {
+    case .replies(let replies): for reply in replies { answer(reply) }
+    case .watch(let deliveries):
+      for (stream, messages) in deliveries { deliver(messages, to: stream) }
+    case .part(let id, let message): sendPart(id, message)
+    case .reads(let states): for state in states { confirmed(state) }
+    case .softState(let state): softStateChanged(state)
+    case .proposalsDropped(let ids, let reason): proposalsDropped(ids, reason)
+    case .exported(let id, let result): snapshotExported(id, result)
+    case .chunks(let id, let chunks, let isLast): sendChunks(id, chunks, isLast: isLast)
+    case .peerResponse(let id, let status, let body): peerAnswered(id, status, body)
+    case .forwarded(let request): serveForwarded(request)
+    case .spaceAlarmSettled: spaceAlarmSettled()
+    case .propose(let kind, let payload, let done): proposeOwn(kind, payload, done)
+    case .proposeLegacy(let request, let done): proposeLegacy(request, done)
+    case .tick: tick()
+    case .serve: serve()
+    case .shutdown: shutdown()
+    }
+  }
+
+  // MARK: - Turns
+
+  /// Sends on what has collected in this turn.
+  private func turnEnds() {
+    if !proposals.ids.isEmpty {
+      outlets.raft.send(.propose(ids: proposals.ids, payloads: proposals.payloads))
+      proposals = ([], [])
+    }
+    if reads.wantsRound {
+      let id = ids.next()
+      reads.begin(id: id, now: executor.now)
+      outlets.raft.send(.readIndex(id: id))
+    }
+    if !storeReads.isEmpty {
+      outlets.store.send(.read(storeReads, atLeast: 0))
+      storeReads = []
+    }
+    if !watchCommands.isEmpty {
+      outlets.store.send(.watch(watchCommands))
+      watchCommands = []
+    }
+    guard !touched.isEmpty else { return }
+    var flushed: [ClientConnection] = []
+    swap(&flushed, &touched)
+    for connection in flushed { connection.flush() }
+  }
+
+  private func tick() {
+    ticks += 1
+    let now = executor.now
+    lastTick = now
+    waiters.expired(now: now).forEach { expire($0) }
+    if reads.wantsRetry(now: now, leaderChanged: false) { askAgain(now: now) }
+    for read in reads.expired(now: now) { fail(read.id, .timeout) }
+    leaderlessTicks = softState.leader == 0 ? leaderlessTicks + 1 : 0
+    if leaderlessTicks >= 3 * settings.electionTicks { endLeaderlessStreams() }
+    finishTransfers(now: now)
+    retryKeepAlives(now: now)
+    if ticks % 10 == 0 { for connection in connections.values { connection.tick(now: now) } }
+    updateMetrics()
+  }
+
+  func askAgain(now: UInt64) {
+    let id = ids.next()
+    reads.retry(id: id, now: now)
+    outlets.raft.send(.readIndex(id: id))
+  }
+
+  // MARK: - Connections
+
+  private func accept(_ stream: StreamConnection) {
+    guard !isShuttingDown else { return stream.close() }
+    let connection = ClientConnection(
+      id: nextConnection, stream: stream, configuration: sessionConfiguration,
+      handlers: handlers)
+    nextConnection += 1
+    connections[connection.id] = connection
+    stream.onWritable = { connection.touch() }
+    if isServing { read(from: connection) } else { early.append(connection) }
+  }
+
+  private func read(from connection: ClientConnection) {
+    connection.stream.startReading(
+      onBytes: { bytes in
+        self.metrics.network.clientReceivedBytes.increment(by: UInt64(bytes.count))
+        connection.receive(bytes, now: self.executor.now)
+      },
+      onEnd: { _ in connection.close() })
+  }
+
+  private var handlers: ClientConnection.Handlers {
+    ClientConnection.Handlers(
+      called: { call, connection in self.started(call, on: connection) },
+      received: { call, message in self.received(call, message) },
+      halfClosed: { call in self.halfClosed(call) },
+      cancelled: { call in self.cancelled(call) },
+      writable: { call in self.writable(call) },
+      page: { request, respond in self.page(request, respond) },
+      touched: { connection in self.touched.append(connection) },
+      closed: { connection in self.closed(connection) })
+  }
+
+  private func closed(_ connection: ClientConnection) {
+    connections[connection.id] = nil
+    if isShuttingDown, connections.isEmpty { outlets.connectionsIdle() }
+  }
+
+  private func serve() {
+    guard !isServing else { return }
+    isServing = true
+    let waiting = early
+    early = []
+    for connection in waiting { read(from: connection) }
+  }
+
+  /// Takes no more connections and calls; calls that are running may finish, streams are ended.
+  private func shutdown() {
+    guard !isShuttingDown else { return }
+    isShuttingDown = true
+    for listener in listeners { listener.close() }
+    listeners = []
+    for id in watchStreams.keys.sorted() { endWatch(id, GRPCStatus(.unavailable, "etcdserver: server stopped")) }
+    for id in keepAlives.keys.sorted() { endKeepAlive(id, .stopped) }
+    for connection in connections.values { connection.shutdown(now: executor.now) }
+    if connections.isEmpty { outlets.connectionsIdle() }
+  }
+
+  var connectionCount: Int { connections.count }
+}
+
+/// What of the configuration concerns clients. Times are nanoseconds.
+struct GatewaySettings: Sendable {
+  var member: MemberID
+  var cluster: ClusterID
+  var maxRequestBytes: Int
+  var maxTxnOps: Int
+  var maxConcurrentStreams: Int?
+  var quotaBytes: Int64?
+  /// What Status reports: the quota as configured, or etcd's default.
+  var reportedQuota: Int64
+  var requestTimeout: UInt64
+  var electionTicks: Int
+  var tickInterval: UInt64
+  var keepaliveMinTime: UInt64
+  var keepaliveInterval: UInt64
+  var keepaliveTimeout: UInt64
+  var slowRequest: UInt64
+}

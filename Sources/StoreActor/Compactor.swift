@@ -1,0 +1,125 @@
+package import Actors
+import Base
+
+/// When to compact by itself (`--auto-compaction-mode`, `--auto-compaction-retention`): a value
+/// machine with etcd's schedule. Times are nanoseconds of the monotonic clock.
+package struct CompactionSchedule: Sendable {
+  package enum Policy: Equatable, Sendable {
+    case off
+    /// Keep about this much time of history.
+    case periodic(retention: UInt64)
+    /// Keep this many revisions.
+    case revisions(Int64)
+  }
+
+  private static let hour: UInt64 = 3_600_000_000_000
+  private static let revisionInterval: UInt64 = 300_000_000_000
+
+  private let policy: Policy
+  private var nextSample: UInt64
+  /// Revisions seen at past samples, oldest first.
+  private var samples: [Int64] = []
+  private var lastSuccess: UInt64
+  private var hasSucceeded = false
+  private var lastRevision: Int64 = 0
+  private var proposed: Int64?
+
+  package init(policy: Policy, now: UInt64) {
+    self.policy = policy
+    lastSuccess = now
+    nextSample = now
+    nextSample = policy == .off ? .max : now + interval
+  }
+
+  /// Between two looks at the revision.
+  private var interval: UInt64 {
+    switch policy {
+    case .off: .max
+    case .periodic(let retention): min(retention, Self.hour) / 10
+    case .revisions: Self.revisionInterval
+    }
+  }
+
+  /// - Parameter mayCompact: only the leader compacts; the others keep taking samples.
+  /// - Returns: the revision to compact at, once per success; ask `finished` with the outcome.
+  package mutating func tick(now: UInt64, revision: Int64, mayCompact: Bool) -> Int64? {
+    guard policy != .off, now >= nextSample else { return nil }
+    nextSample += interval
+    if nextSample <= now { nextSample = now + interval }
+    guard proposed == nil else { return nil }
+    switch policy {
+    case .off: return nil
+    case .revisions(let kept):
+      let target = revision - kept
+      guard mayCompact, target > 0, target != lastRevision else { return nil }
+      proposed = target
+    case .periodic(let retention):
+      samples.append(revision)
+      let window = Int(retention / max(interval, 1)) + 1
+      if samples.count > window { samples.removeFirst(samples.count - window) }
+      let wait = hasSucceeded ? min(retention, Self.hour) : retention
+      guard mayCompact, now - lastSuccess >= wait, let oldest = samples.first,
+        oldest != lastRevision
+      else { return nil }
+      proposed = oldest
+    }
+    return proposed
+  }
+
+  /// - Parameter succeeded: also if history was compacted further already.
+  package mutating func finished(now: UInt64, succeeded: Bool) {
+    guard let revision = proposed else { return }
+    proposed = nil
+    guard succeeded else { return }
+    lastRevision = revision
+    lastSuccess = now
+    hasSucceeded = true
+  }
+}
+
+package enum CompactorInput: Sendable {
+  case tick(revision: Int64, isLeader: Bool)
+  /// The compaction that was asked for is in force, or was not needed.
+  case finished(Bool)
+}
+
+/// The actor that has history compacted on schedule. Lives on the STORE thread.
+package actor Compactor {
+  private nonisolated let executor: any ActorExecutor
+  package nonisolated var unownedExecutor: UnownedSerialExecutor {
+    executor.asUnownedSerialExecutor()
+  }
+
+  package nonisolated let inbox = Inbox<CompactorInput>(name: "compactor", limit: 1 << 16)
+  private var schedule: CompactionSchedule
+  private let compact: @Sendable (_ revision: Int64) -> Void
+
+  /// - Parameter compact: puts a compaction into the log; its outcome comes back as `finished`.
+  package init(
+    schedule: CompactionSchedule, executor: any ActorExecutor,
+    compact: @escaping @Sendable (Int64) -> Void
+  ) {
+    self.schedule = schedule
+    self.executor = executor
+    self.compact = compact
+  }
+
+  package nonisolated func start() {
+    inbox.connect(to: executor) { [weak self] batch in
+      self?.assumeIsolated { compactor in
+        for input in batch { compactor.handle(input) }
+      }
+    }
+  }
+
+  private func handle(_ input: CompactorInput) {
+    let now = monotonicNanoseconds()
+    switch input {
+    case .tick(let revision, let isLeader):
+      if let target = schedule.tick(now: now, revision: revision, mayCompact: isLeader) {
+        compact(target)
+      }
+    case .finished(let succeeded): schedule.finished(now: now, succeeded: succeeded)
+    }
+  }
+}

@@ -1,0 +1,59 @@
+import Base
+import RaftActor
+
+extension KVStore {
+  /// Records of history read per catch-up pass.
+  private static let catchUpRecords = 2000
+
+  func handle(_ command: WatchCommand) {
+    switch command {
+    case .open(let stream): hub.openStream(id: stream)
+    case .close(let stream): hub.closeStream(id: stream)
+    case .create(let stream, let request): hub.create(stream: stream, request: request)
+    case .cancel(let stream, let watchID): hub.cancel(stream: stream, watchID: watchID)
+    case .progress(let stream): hub.requestProgress(stream: stream)
+    case .blocked(let stream): hub.streamBlocked(id: stream)
+    case .ready(let stream): hub.streamReady(id: stream)
+    }
+    hubHasWork = true
+  }
+
+  /// Encodes on this thread what the gateway only has to send.
+  func deliverWatchOutput() {
+    let term = machine.appliedTerm
+    outlets.deliver(
+      hub.takeOutput().map { delivery in
+        (
+          delivery.stream,
+          delivery.outputs.flatMap { watchEncoder.encode($0, term: term) }
+        )
+      })
+    hubHasWork = true
+  }
+
+  /// One pass over history for watchers that are behind; they take turns.
+  func catchUpWatchers() {
+    guard hub.hasUnsynced else { return }
+    guard let request = hub.nextCatchUp() else {
+      hubHasWork = false
+      return
+    }
+    var changes: [Change] = []
+    let next: Int64
+    do throws(KVError) {
+      next = try machine.kv.changes(
+        from: request.from, recordsMax: Self.catchUpRecords, matching: { _ in true },
+        into: &changes)
+    } catch {
+      preconditionFailure("watchers behind the compaction were cancelled: \(error)")
+    }
+    let through = min(next - 1, request.through)
+    if next - 1 > through { changes.removeAll { $0.revision.main > through } }
+    let kv = machine.kv
+    hub.catchUp(
+      request, changes: changes, through: through, storeRevision: kv.currentRevision
+    ) { change in
+      kv.previousKeyValue(of: change.key, before: change.revision.main)
+    }
+  }
+}

@@ -1,0 +1,272 @@
+package import Actors
+import Base
+import EtcdAPI
+import RaftActor
+import Synchronization
+
+/// The actor that holds the replicated state: applies the log, answers reads, feeds watchers.
+///
+/// Lives on the STORE thread. Applying never waits for a disk: values go to a buffer that the
+/// BACKEND thread commits, and the log covers what is not committed yet. Long work (ranges, hashes,
+/// compaction, catching up watchers) is done in slices between batches.
+package actor KVStore {
+  package struct Settings: Sendable {
+    /// Bytes beyond which this member raises the NOSPACE alarm; nil = no quota.
+    package var quotaBytes: Int64?
+    /// Nanoseconds by which a new leader extends all leases.
+    package var electionTimeout: UInt64
+    package var fragmentBytes: Int
+    /// Where files on their way to members and clients are put.
+    package var snapshotDirectory: String
+    /// Rounds of progress notifications, in ticks.
+    package var progressTicks: Int
+
+    package init(
+      quotaBytes: Int64?, electionTimeout: UInt64, fragmentBytes: Int, snapshotDirectory: String,
+      progressTicks: Int
+    ) {
+      self.quotaBytes = quotaBytes
+      self.electionTimeout = electionTimeout
+      self.fragmentBytes = fragmentBytes
+      self.snapshotDirectory = snapshotDirectory
+      self.progressTicks = progressTicks
+    }
+  }
+
+  package static let inboxLimit = 1 << 20
+  /// A buffer of this size is committed without waiting for the next tick.
+  static let commitBytes = 8 << 20
+  /// Unfinished commits beyond which new buffers are not sealed: the disk is the bottleneck.
+  static let commitsInFlight = 2
+
+  private nonisolated let executor: any ActorExecutor
+  package nonisolated var unownedExecutor: UnownedSerialExecutor {
+    executor.asUnownedSerialExecutor()
+  }
+
+  package nonisolated let inbox = Inbox<StoreInput>(name: "store", limit: inboxLimit)
+  private nonisolated let board: Mutex<StoreStatus>
+  /// The state as of the last batch. Any thread.
+  package nonisolated var status: StoreStatus { board.withLock { $0 } }
+
+  let settings: Settings
+  let backend: Backend
+  let backendInbox: Inbox<BackendInput>
+  let outlets: StoreOutlets
+  var machine: StateMachine<DiskRecords>
+  var hub: WatchHub
+  let watchEncoder: WatchResponseEncoder
+  var output = ApplyOutput()
+  /// Replies of the batch under way.
+  var replies: [StoreReply] = []
+  var role: RaftCore.SoftState
+
+  /// Reads that wait for an entry, by arrival.
+  var waitingReads: [(atLeast: LogIndex, reads: [StoreRead])] = []
+  /// Long reads under way.
+  var cursors: [(id: UInt64, read: SlicedRead)] = []
+  /// Keepalives of expired leases: answered when the revocation is applied.
+  var expiring: [(id: UInt64, lease: LeaseID)] = []
+  /// Callers of physical compactions, with the replies they wait for.
+  var compactionWaiters: [(revision: Int64, reply: StoreReply)] = []
+  var compactionUnderWay = false
+
+  /// Sealed buffers whose commit is not reported yet, oldest first.
+  var committing: [SealedBuffer] = []
+  var retryCommitsAtTick: Int?
+  var sealedIndex: LogIndex
+  var lastSealTick = 0
+  var snapshotRequests: [UInt64: MemberID] = [:]
+  var nextExport: UInt64 = 1 << 63
+  var exportedAt: [UInt64: SnapshotMetadata] = [:]
+  var installing: (snapshot: Snapshot, path: String)?
+  var ticks = 0
+  var workIsDue = false
+  /// The term whose first entry has to be applied before leases count down here.
+  var promotesAtTerm: Term?
+
+  package init(
+    machine: sending StateMachine<DiskRecords>, backend: Backend, backendInbox: Inbox<BackendInput>,
+    settings: Settings, executor: any ActorExecutor, outlets: StoreOutlets
+  ) {
+    self.machine = machine
+    self.backend = backend
+    self.backendInbox = backendInbox
+    self.settings = settings
+    self.executor = executor
+    self.outlets = outlets
+    hub = WatchHub(
+      currentRevision: machine.kv.currentRevision, compactRevision: machine.kv.compactRevision)
+    watchEncoder = WatchResponseEncoder(
+      cluster: machine.settings.cluster, member: machine.settings.member,
+      fragmentBytes: settings.fragmentBytes)
+    role = RaftCore.SoftState(role: .follower, leader: 0, term: 0)
+    sealedIndex = machine.applied
+    compactionUnderWay = machine.kv.finishedCompactRevision < machine.kv.compactRevision
+    board = Mutex(Self.status(machine, backend, hub))
+  }
+
+  package nonisolated func start() {
+    inbox.connect(to: executor) { [weak self] batch in
+      self?.assumeIsolated { $0.receive(&batch) }
+    }
+    inbox.send(.work)
+  }
+
+  private func receive(_ batch: inout ContiguousArray<StoreInput>) {
+    var appliedBefore = machine.applied
+    for input in batch { handle(input) }
+    serveWaitingReads()
+    finishBatch(appliedBefore: &appliedBefore)
+  }
+
+  private func handle(_ input: StoreInput) {
+    switch input {
+    case .apply(let entries): apply(entries)
+    case .read(let reads, let atLeast):
+      if atLeast <= machine.applied {
+        serve(reads)
+      } else {
+        waitingReads.append((atLeast, reads))
+      }
+    case .watch(let commands): for command in commands { handle(command) }
+    case .tick: tick()
+    case .role(let state): roleChanged(state)
+    case .backend(let report): handle(report)
+    case .makeSnapshot(let member): makeSnapshot(for: member)
+    case .exportSnapshot(let id): exportSnapshot(id: id)
+    case .defragment(let id): backendInbox.send(.defragment(id: id))
+    case .hash(let id):
+      seal()
+      backendInbox.send(.hash(id: id))
+    case .install(let snapshot, let path): install(snapshot, path: path)
+    case .work: work()
+    case .flush: seal()
+    }
+  }
+
+  private func finishBatch(appliedBefore: inout LogIndex) {
+    if hub.hasOutput { deliverWatchOutput() }
+    if !replies.isEmpty {
+      outlets.reply(replies)
+      replies.removeAll(keepingCapacity: true)
+    }
+    if machine.applied != appliedBefore { outlets.applied(machine.applied) }
+    if machine.kv.store.buffers.pendingBytes > Self.commitBytes { sealIfIdle() }
+    let status = Self.status(machine, backend, hub)
+    board.withLock { $0 = status }
+    scheduleWork()
+  }
+
+  private static func status(
+    _ machine: StateMachine<DiskRecords>, _ backend: Backend, _ hub: WatchHub
+  ) -> StoreStatus {
+    let pending = Int64(machine.kv.store.buffers.pendingBytes)
+    return StoreStatus(
+      applied: machine.applied, appliedTerm: machine.appliedTerm,
+      revision: machine.kv.currentRevision, compactRevision: machine.kv.compactRevision,
+      sizeBytes: Int64(backend.sizeBytes) + pending,
+      sizeInUseBytes: Int64(backend.sizeInUseBytes) + pending,
+      alarms: machine.alarms.alarms, membership: machine.membership,
+      leaseCount: machine.lessor.count, keyCount: machine.kv.index.liveCount,
+      watch: hub.statistics)
+  }
+
+  // MARK: - Applying
+
+  private func apply(_ entries: [Entry]) {
+    guard installing == nil else {
+      preconditionFailure("entries handed out while a snapshot is being installed")
+    }
+    let now = monotonicNanoseconds()
+    let size = Int64(backend.sizeBytes)
+    for entry in entries {
+      let pending = Int64(machine.kv.store.buffers.pendingBytes)
+      let quota = settings.quotaBytes
+      do {
+        try machine.apply(
+          entry, now: now, hasSpace: { cost in quota.map { size + pending + cost < $0 } ?? true },
+          output: &output)
+      } catch {
+        outlets.failed("\(error)")
+      }
+      finish(entry)
+    }
+  }
+
+  /// Sees to what an entry left to do, in the step that makes it readable.
+  private func finish(_ entry: Entry) {
+    for write in output.writes {
+      if let value = write.value {
+        machine.kv.store.buffers.put(write.bucket, write.key, value)
+      } else {
+        machine.kv.store.buffers.delete(write.bucket, write.key)
+      }
+    }
+    if !output.effects.changes.isEmpty {
+      let kv = machine.kv
+      hub.notify(output.effects.changes, revision: kv.currentRevision) { change in
+        kv.previousKeyValue(of: change.key, before: change.revision.main)
+      }
+    }
+    if let change = output.configurationChange {
+      outlets.configurationApplied(change, entry.index)
+    }
+    if output.membershipChanged { outlets.membershipChanged(machine.membership) }
+    if output.exceedsQuota { outlets.raiseNoSpace() }
+    if let compaction = output.compacted {
+      hub.compacted(to: compaction.revision)
+      compactionUnderWay = true
+      if compaction.waits, let reply = output.replies.popLast() {
+        compactionWaiters.append((compaction.revision, reply))
+      }
+    }
+    if let revoked = output.revokedLease { answerExpired(revoked) }
+    replies.append(contentsOf: output.replies)
+    if promotesAtTerm == entry.term { promoteLessor() }
+    output.removeAll()
+  }
+
+  // MARK: - Work in slices
+
+  private func work() {
+    workIsDue = false
+    if compactionUnderWay { compactSlice() }
+    advanceCursors()
+    catchUpWatchers()
+  }
+
+  private func scheduleWork() {
+    let hasWork = compactionUnderWay || !cursors.isEmpty || hub.hasUnsynced && hubHasWork
+    guard hasWork, !workIsDue else { return }
+    workIsDue = true
+    inbox.send(.work)
+  }
+
+  /// Set when the last catch-up pass found watchers that could take events.
+  var hubHasWork = true
+
+  private func compactSlice() {
+    let done = machine.kv.compactionStep(keys: 500)
+    guard done else { return }
+    compactionUnderWay = false
+    let finished = machine.kv.finishedCompactRevision
+    machine.kv.store.buffers.put(
+      .meta, BackendKey.finishedCompactRevision, RevisionKey.bytes(Revision(main: finished)))
+    outlets.compactionFinished(finished)
+    // Whoever asked for a physical compaction is answered once it is on its way to the disk.
+    for waiter in compactionWaiters where waiter.revision <= finished {
+      replies.append(waiter.reply)
+    }
+    compactionWaiters.removeAll { $0.revision <= finished }
+  }
+
+  private func tick() {
+    ticks += 1
+    retryCommits()
+    sealIfIdle()
+    hubHasWork = true
+    if settings.progressTicks > 0, ticks % settings.progressTicks == 0 { hub.progressTick() }
+    if ticks % 5 == 0 { proposeRevocations() }
+  }
+}

@@ -1,0 +1,44 @@
+package import Base
+
+/// The production ``RecordStore``: LMDB under the buffers that are on their way into it.
+///
+/// A file that cannot be read ends the process: an answer made up without it would be a lie.
+package struct DiskRecords: RecordStore {
+  package let buffers: BufferedRecordStore
+  private let failed: @Sendable (BackendError) -> Never
+
+  package init(buffers: BufferedRecordStore, failed: @escaping @Sendable (BackendError) -> Never) {
+    self.buffers = buffers
+    self.failed = failed
+  }
+
+  package mutating func append(_ revision: Revision, isTombstone: Bool, record: Bytes) {
+    buffers.append(revision, isTombstone: isTombstone, record)
+  }
+
+  package func record(at revision: Revision) -> Bytes {
+    do throws(BackendError) {
+      if let record = try buffers.record(at: revision) { return record }
+    } catch {
+      failed(error)
+    }
+    preconditionFailure("the index knows \(revision), the store does not")
+  }
+
+  package func forEachRecord(
+    from first: Revision, through last: Revision,
+    _ body: (Revision, Bool, UnsafeRawBufferPointer) -> Bool
+  ) {
+    do throws(BackendError) {
+      try buffers.scan(from: first) { revision, isTombstone, record in
+        revision <= last && body(revision, isTombstone, record)
+      }
+    } catch {
+      failed(error)
+    }
+  }
+
+  package mutating func remove(_ revision: Revision, isTombstone: Bool) {
+    buffers.remove(revision)
+  }
+}

@@ -1,0 +1,48 @@
+package import EtcdAPI
+
+// Which answer clients get for each refusal of the store: the one place where they are matched.
+
+extension EtcdError {
+  package init(_ error: KVError) {
+    self =
+      switch error {
+      case .keyNotProvided: .keyNotProvided
+      case .keyNotFound: .keyNotFound
+      case .valueProvided: .valueProvided
+      case .leaseProvided: .leaseProvided
+      case .leaseNotFound: .leaseNotFound
+      case .compacted: .compacted
+      case .futureRevision: .futureRevision
+      case .tooManyOps: .tooManyOperations
+      case .duplicateKey: .duplicateKey
+      case .invalidSortOption: .invalidSortOption
+      }
+  }
+
+  package init(_ error: LeaseError) {
+    self =
+      switch error {
+      case .notFound: .leaseNotFound
+      case .exists: .leaseExists
+      case .ttlTooLarge: .leaseTTLTooLarge
+      case .notPrimary: .notPrimaryLessor
+      }
+  }
+
+  package init(_ error: MembershipError) {
+    self =
+      switch error {
+      case .idRemoved, .idNotFound: .memberNotFound
+      case .idExists:
+        EtcdError(.failedPrecondition, "etcdserver: member ID already exist")
+      case .peerURLExists:
+        EtcdError(.failedPrecondition, "etcdserver: Peer URLs already exists")
+      case .notLearner:
+        EtcdError(.failedPrecondition, "etcdserver: can only promote a learner member")
+      case .tooManyLearners:
+        EtcdError(
+          .failedPrecondition, "etcdserver: too many learner members in cluster")
+      case .malformed(let reason): EtcdError(.internal, reason)
+      }
+  }
+}

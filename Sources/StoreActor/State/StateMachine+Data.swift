@@ -1,0 +1,167 @@
+import Base
+import EtcdAPI
+import RaftActor
+import SwiftProtobuf
+
+extension StateMachine {
+  /// Requests on key-values and leases, in etcd's order of checks: alarms, then the request itself.
+  /// One that exceeds this member's own quota runs all the same: members must stay equal.
+  mutating func applyData(
+    _ kind: InternalRequestEnvelope.Kind, _ body: Bytes, isOwn: Bool, hasSpace: (Int64) -> Bool,
+    output: inout ApplyOutput
+  ) throws -> Bytes {
+    switch kind {
+    case .put:
+      let request = try Etcdserverpb_PutRequest(serializedBytes: body)
+      return try spending(Int64(QuotaCost.bytes(request)), hasSpace, &output) { machine, output in
+        let result = try machine.kv.put(
+          request, leaseExists: { machine.lessor.contains($0) }, effects: &output.effects)
+        machine.bindLeases(output.effects)
+        return machine.responseEncoder.encode(result)
+      }
+    case .deleteRange:
+      let request = try Etcdserverpb_DeleteRangeRequest(serializedBytes: body)
+      let result = kv.deleteRange(request, effects: &output.effects)
+      bindLeases(output.effects)
+      return responseEncoder.encode(result)
+    case .txn:
+      let request = try Etcdserverpb_TxnRequest(serializedBytes: body)
+      return try spending(Int64(QuotaCost.bytes(request)), hasSpace, &output) { machine, output in
+        let result = try machine.kv.txn(
+          request, leaseExists: { machine.lessor.contains($0) }, effects: &output.effects)
+        machine.bindLeases(output.effects)
+        return machine.responseEncoder.encode(result)
+      }
+    case .range:
+      // Apus never proposes one; old members may. It has no effect, only an answer.
+      let request = try Etcdserverpb_RangeRequest(serializedBytes: body)
+      return responseEncoder.encode(try kv.range(request))
+    case .compaction: return try applyCompaction(body, isOwn: isOwn, output: &output)
+    case .leaseGrant:
+      let request = try Etcdserverpb_LeaseGrantRequest(serializedBytes: body)
+      return try spending(Int64(QuotaCost.leaseGrantBytes), hasSpace, &output) { machine, output in
+        try machine.applyGrant(request, output: &output)
+      }
+    case .leaseRevoke: return try applyRevoke(body, output: &output)
+    default: preconditionFailure("\(kind) is no data request")
+    }
+  }
+
+  /// Runs what costs space: refused by everybody under an alarm, reported when only this member's
+  /// own quota is exceeded.
+  private mutating func spending(
+    _ cost: Int64, _ hasSpace: (Int64) -> Bool, _ output: inout ApplyOutput,
+    _ body: (inout Self, inout ApplyOutput) throws -> Bytes
+  ) throws -> Bytes {
+    guard cost > 0 else { return try body(&self, &output) }
+    guard !alarms.contains(.nospace) else { throw EtcdError.noSpace }
+    let fits = hasSpace(cost)
+    let response = try body(&self, &output)
+    guard fits else {
+      output.exceedsQuota = true
+      throw EtcdError.noSpace
+    }
+    return response
+  }
+
+  private mutating func bindLeases(_ effects: ApplyEffects) {
+    for effect in effects.leases {
+      switch effect {
+      case .attach(let lease, let key):
+        do {
+          try lessor.attach(key, to: lease)
+        } catch {
+          preconditionFailure("the lease was checked to exist: \(error)")
+        }
+      case .detach(let lease, let key): lessor.detach(key, from: lease)
+      }
+    }
+  }
+
+  private mutating func applyCompaction(
+    _ body: Bytes, isOwn: Bool, output: inout ApplyOutput
+  ) throws -> Bytes {
+    let request = try Etcdserverpb_CompactionRequest(serializedBytes: body)
+    try kv.compact(at: request.revision)
+    output.compacted = (request.revision, waits: request.physical && isOwn)
+    output.writes.append(
+      TableWrite(
+        bucket: .meta, key: BackendKey.scheduledCompactRevision,
+        value: RevisionKey.bytes(Revision(main: request.revision))))
+    return try Etcdserverpb_CompactionResponse.with { $0.header = header() }.serializedBytes()
+  }
+
+  private mutating func applyGrant(
+    _ request: Etcdserverpb_LeaseGrantRequest, output: inout ApplyOutput
+  ) throws -> Bytes {
+    let record = try lessor.grant(request.id, ttl: request.ttl, now: clock)
+    store(.put(record), output: &output)
+    return try Etcdserverpb_LeaseGrantResponse.with {
+      $0.header = header()
+      $0.id = record.id
+      $0.ttl = record.ttl
+    }.serializedBytes()
+  }
+
+  private mutating func applyRevoke(_ body: Bytes, output: inout ApplyOutput) throws -> Bytes {
+    let request = try Etcdserverpb_LeaseRevokeRequest(serializedBytes: body)
+    let revocation = try lessor.revoke(request.id)
+    kv.revokeKeys(revocation.keys, effects: &output.effects)
+    store(revocation.effect, output: &output)
+    output.revokedLease = request.id
+    return try Etcdserverpb_LeaseRevokeResponse.with { $0.header = header() }.serializedBytes()
+  }
+
+  mutating func applyCheckpoint(_ body: Bytes, output: inout ApplyOutput) throws -> Bytes {
+    let request = try Etcdserverpb_LeaseCheckpointRequest(serializedBytes: body)
+    for checkpoint in request.checkpoints {
+      if let effect = lessor.checkpoint(checkpoint.id, remainingTTL: checkpoint.remainingTtl) {
+        store(effect, output: &output)
+      }
+    }
+    return try Etcdserverpb_LeaseCheckpointResponse.with { $0.header = header() }.serializedBytes()
+  }
+
+  private func store(_ effect: LeaseEffect, output: inout ApplyOutput) {
+    switch effect {
+    case .put(let record):
+      output.writes.append(
+        TableWrite(bucket: .lease, key: Self.leaseKey(record.id), value: record.encoded))
+    case .delete(let id):
+      output.writes.append(TableWrite(bucket: .lease, key: Self.leaseKey(id), value: nil))
+    }
+  }
+
+  private static func leaseKey(_ id: LeaseID) -> Bytes { UInt64(bitPattern: id).bigEndianBytes }
+
+  mutating func applyAlarm(_ body: Bytes, output: inout ApplyOutput) throws -> Bytes {
+    let request = try Etcdserverpb_AlarmRequest(serializedBytes: body)
+    let alarm = AlarmSet.Alarm(member: request.memberID, kind: request.alarm)
+    var listed: [AlarmSet.Alarm] = []
+    switch request.action {
+    case .get: listed = alarms.list(request.alarm)
+    case .activate where request.alarm != .none:
+      listed = [alarm]
+      if alarms.raise(alarm) {
+        output.alarmsChanged = true
+        output.writes.append(TableWrite(bucket: .alarm, key: alarm.encoded, value: []))
+      }
+    case .deactivate where request.alarm != .none:
+      if alarms.clear(alarm) {
+        listed = [alarm]
+        output.alarmsChanged = true
+        output.writes.append(TableWrite(bucket: .alarm, key: alarm.encoded, value: nil))
+      }
+    default: break
+    }
+    return try Etcdserverpb_AlarmResponse.with {
+      $0.header = header()
+      $0.alarms = listed.map { alarm in
+        .with {
+          $0.memberID = alarm.member
+          $0.alarm = alarm.kind
+        }
+      }
+    }.serializedBytes()
+  }
+}

@@ -1,0 +1,304 @@
+package import Base
+package import EtcdAPI
+package import RaftActor
+import SwiftProtobuf
+
+/// What the store answers to a request that waits under `id`.
+package struct StoreReply: Sendable {
+  package enum Outcome: Sendable {
+    /// An encoded response message.
+    case message(Bytes)
+    case failure(EtcdError)
+  }
+
+  package var id: UInt64
+  package var outcome: Outcome
+
+  package init(id: UInt64, outcome: Outcome) {
+    self.id = id
+    self.outcome = outcome
+  }
+}
+
+/// A change of a table other than `key`, to be committed with the entry that made it.
+package struct TableWrite: Sendable {
+  package var bucket: BackendBucket
+  package var key: Bytes
+  /// nil deletes.
+  package var value: Bytes?
+}
+
+/// What applying one entry leaves to be done. The owner keeps one and empties it after each entry.
+package struct ApplyOutput: Sendable {
+  /// Answers to callers of this member.
+  package var replies: [StoreReply] = []
+  /// Changes of at most one revision, for watchers.
+  package var effects = ApplyEffects()
+  package var writes: [TableWrite] = []
+  /// A membership change to tell Raft of; node id 0 if it was refused.
+  package var configurationChange: ConfChange?
+  package var membershipChanged = false
+  package var alarmsChanged = false
+  /// This member's own quota is exceeded: it must raise the alarm.
+  package var exceedsQuota = false
+  /// A compaction was accepted; `waits`: its caller, the last in `replies`, wants it physically done.
+  package var compacted: (revision: Int64, waits: Bool)?
+  package var revokedLease: LeaseID?
+
+  package init() {}
+
+  package mutating func removeAll() {
+    replies.removeAll(keepingCapacity: true)
+    effects.removeAll()
+    writes.removeAll(keepingCapacity: true)
+    configurationChange = nil
+    membershipChanged = false
+    alarmsChanged = false
+    exceedsQuota = false
+    compacted = nil
+    revokedLease = nil
+  }
+}
+
+/// Everything that the log decides, as a value: key-values, leases, alarms, members.
+///
+/// Members that apply the same entries hold the same state. Nothing here depends on time, on the
+/// member's own settings, or on whether a caller waits, but for the reply and the quota alarm.
+package struct StateMachine<Records: RecordStore> {
+  package struct Settings: Sendable {
+    package var member: MemberID
+    package var cluster: ClusterID
+    package var maxLearners: Int
+
+    package init(member: MemberID, cluster: ClusterID, maxLearners: Int) {
+      self.member = member
+      self.cluster = cluster
+      self.maxLearners = maxLearners
+    }
+  }
+
+  /// The log holds something that this version cannot apply: going on would let members diverge.
+  package struct UnknownEntry: Error, CustomStringConvertible {
+    package let index: LogIndex
+    package let reason: String
+
+    package var description: String {
+      "log entry \(index) cannot be applied by this version of apus: \(reason). "
+        + "The member stops here rather than hold other data than the rest of the cluster; "
+        + "run a version that knows this request"
+    }
+  }
+
+  package let settings: Settings
+  package internal(set) var kv: KeyValueMachine<Records>
+  package var lessor: Lessor
+  package internal(set) var alarms: AlarmSet
+  package internal(set) var membership: Membership
+  /// The last entry applied, and its term.
+  package private(set) var applied: LogIndex
+  package private(set) var appliedTerm: Term
+  private let callerBits: UInt64
+  /// Monotonic nanoseconds of the entry under way; only a leader's lease clocks read it.
+  private(set) var clock: UInt64 = 0
+
+  package init(
+    settings: Settings, kv: KeyValueMachine<Records>, lessor: Lessor, alarms: AlarmSet,
+    membership: Membership, applied: LogIndex, appliedTerm: Term
+  ) {
+    self.settings = settings
+    self.kv = kv
+    self.lessor = lessor
+    self.alarms = alarms
+    self.membership = membership
+    self.applied = applied
+    self.appliedTerm = appliedTerm
+    callerBits = settings.member & 0xffff
+  }
+
+  /// Applies the next entry.
+  ///
+  /// - Parameters:
+  ///   - now: monotonic nanoseconds, from which a leader counts granted leases down.
+  ///   - hasSpace: whether this member's own quota allows `cost` more bytes.
+  /// - Throws: ``UnknownEntry``: the member must stop.
+  package mutating func apply(
+    _ entry: Entry, now: UInt64, hasSpace: (Int64) -> Bool, output: inout ApplyOutput
+  ) throws {
+    clock = now
+    precondition(
+      entry.index == applied + 1, "entry \(entry.index) does not follow \(applied)")
+    applied = entry.index
+    appliedTerm = entry.term
+    switch entry.kind {
+    case .normal: try applyNormal(entry, hasSpace: hasSpace, output: &output)
+    case .configurationChange: try applyConfiguration(entry, output: &output)
+    case .configurationChangeV2:
+      throw UnknownEntry(index: entry.index, reason: "joint consensus")
+    }
+  }
+
+  /// A header with everything that this member knows, at the given revision.
+  package func header(revision: Int64? = nil) -> Etcdserverpb_ResponseHeader {
+    .with {
+      $0.clusterID = settings.cluster
+      $0.memberID = settings.member
+      $0.revision = revision ?? kv.currentRevision
+      $0.raftTerm = appliedTerm
+    }
+  }
+
+  package var responseEncoder: ResponseEncoder {
+    ResponseEncoder(
+      clusterID: settings.cluster, memberID: settings.member, raftTerm: appliedTerm)
+  }
+
+  // MARK: - Dispatch
+
+  private mutating func applyNormal(
+    _ entry: Entry, hasSpace: (Int64) -> Bool, output: inout ApplyOutput
+  ) throws {
+    let payload: EntryPayload
+    do {
+      payload = try EntryPayload(entry.data)
+    } catch {
+      throw UnknownEntry(index: entry.index, reason: "\(error)")
+    }
+    switch payload {
+    case .empty: break
+    case .legacy(let request): applyLegacy(request, output: &output)
+    case .request(let envelope):
+      let body = Bytes(entry.data[envelope.payload])
+      let outcome: StoreReply.Outcome
+      do {
+        outcome = .message(
+          try applyRequest(envelope, body, entry.index, hasSpace: hasSpace, output: &output))
+      } catch let error as EtcdError {
+        outcome = .failure(error)
+      } catch let error as KVError {
+        outcome = .failure(EtcdError(error))
+      } catch let error as LeaseError {
+        outcome = .failure(EtcdError(error))
+      }
+      reply(envelope.requestID, outcome, output: &output)
+    }
+  }
+
+  /// Only the member that took the call has a caller that waits.
+  func reply(_ id: UInt64, _ outcome: StoreReply.Outcome, output: inout ApplyOutput) {
+    if isOwn(id) { output.replies.append(StoreReply(id: id, outcome: outcome)) }
+  }
+
+  private func isOwn(_ id: UInt64) -> Bool { id >> 48 == callerBits }
+
+  private mutating func applyRequest(
+    _ envelope: InternalRequestEnvelope, _ body: Bytes, _ index: LogIndex,
+    hasSpace: (Int64) -> Bool, output: inout ApplyOutput
+  ) throws -> Bytes {
+    guard let kind = envelope.kind else {
+      throw UnknownEntry(index: index, reason: "request field \(envelope.field)")
+    }
+    switch kind {
+    case .range, .put, .deleteRange, .txn, .compaction, .leaseGrant, .leaseRevoke:
+      guard !alarms.contains(.corrupt) else { throw EtcdError.corrupt }
+      return try applyData(
+        kind, body, isOwn: isOwn(envelope.requestID), hasSpace: hasSpace, output: &output)
+    case .leaseCheckpoint: return try applyCheckpoint(body, output: &output)
+    case .alarm: return try applyAlarm(body, output: &output)
+    case .clusterVersionSet:
+      let request = try Membershippb_ClusterVersionSetRequest(serializedBytes: body)
+      setClusterVersion(request.ver, output: &output)
+      return []
+    case .clusterMemberAttributesSet:
+      let request = try Membershippb_ClusterMemberAttrSetRequest(serializedBytes: body)
+      publish(
+        request.memberID, name: request.memberAttributes.name,
+        clientURLs: request.memberAttributes.clientUrls, output: &output)
+      return []
+    case .downgradeInfoSet:
+      let request = try Membershippb_DowngradeInfoSetRequest(serializedBytes: body)
+      guard !request.enabled else {
+        throw UnknownEntry(index: index, reason: "a downgrade to \(request.ver)")
+      }
+      return []
+    case .downgradeVersionTest: return []
+    case .authEnable, .authDisable, .authenticate, .authStatus, .authUserAdd, .authUserDelete,
+      .authUserGet, .authUserChangePassword, .authUserGrantRole, .authUserRevokeRole,
+      .authUserList, .authRoleList, .authRoleAdd, .authRoleDelete, .authRoleGet,
+      .authRoleGrantPermission, .authRoleRevokePermission:
+      throw UnknownEntry(index: index, reason: "users and roles (\(kind))")
+    }
+  }
+
+  // MARK: - Members
+
+  private mutating func applyConfiguration(_ entry: Entry, output: inout ApplyOutput) throws {
+    var change: ConfChange
+    do {
+      change = try ConfChange(decoding: entry.data)
+    } catch {
+      throw UnknownEntry(index: entry.index, reason: "a membership change that is unreadable: \(error)")
+    }
+    do {
+      try membership.apply(change, maxLearners: settings.maxLearners)
+      storeMembership(output: &output)
+      reply(change.id, .message([]), output: &output)
+    } catch {
+      reply(change.id, .failure(EtcdError(error)), output: &output)
+      change.nodeID = 0
+    }
+    output.configurationChange = change
+  }
+
+  /// Etcd's older way to publish members and the version. Other requests of that kind mean nothing
+  /// to the key-value store and are passed over, as etcd does.
+  private mutating func applyLegacy(_ request: LegacyRequest, output: inout ApplyOutput) {
+    switch request.target {
+    case .clusterVersion: setClusterVersion(request.value, output: &output)
+    case .memberAttributes(let id):
+      if let attributes = try? V2Attributes(decoding: Bytes(request.value.utf8)) {
+        publish(
+          id, name: attributes.name ?? "", clientURLs: attributes.clientURLs ?? [], output: &output)
+      }
+    case nil: break
+    }
+    reply(request.id, .message([]), output: &output)
+  }
+
+  private mutating func setClusterVersion(_ version: String, output: inout ApplyOutput) {
+    membership.clusterVersion = version
+    storeMembership(output: &output)
+  }
+
+  private mutating func publish(
+    _ id: MemberID, name: String, clientURLs: [String], output: inout ApplyOutput
+  ) {
+    membership.publish(id: id, name: name, clientURLs: clientURLs)
+    storeMembership(output: &output)
+  }
+
+  /// A member list changes a few times in its life: all of it is written each time.
+  private func storeMembership(output: inout ApplyOutput) {
+    output.membershipChanged = true
+    output.writes += membership.tableWrites
+  }
+}
+
+extension Membership {
+  /// The tables that hold a membership, as etcd names and fills them.
+  package var tableWrites: [TableWrite] {
+    var writes = members.map {
+      TableWrite(bucket: .members, key: Bytes($0.id.hex.utf8), value: $0.encodedJSON())
+    }
+    for id in removed {
+      let key = Bytes(id.hex.utf8)
+      writes.append(TableWrite(bucket: .members, key: key, value: nil))
+      writes.append(TableWrite(bucket: .membersRemoved, key: key, value: Bytes("removed".utf8)))
+    }
+    if let clusterVersion {
+      writes.append(
+        TableWrite(
+          bucket: .cluster, key: BackendKey.clusterVersion, value: Bytes(clusterVersion.utf8)))
+    }
+    return writes
+  }
+}

@@ -1,0 +1,148 @@
+package import Base
+package import EtcdAPI
+package import RaftActor
+
+/// A read, or a question about leases, that waits under `id`.
+package struct StoreRead: Sendable {
+  package enum Kind: Sendable {
+    case range(Etcdserverpb_RangeRequest)
+    /// Only ranges in both branches.
+    case txn(Etcdserverpb_TxnRequest)
+    /// A range answered in parts; see ``StoreOutlets/stream``.
+    case rangeStream(Etcdserverpb_RangeRequest)
+    case hashKV(revision: Int64)
+    case leases
+    case leaseTimeToLive(LeaseID, keys: Bool)
+    case leaseKeepAlive(LeaseID)
+    /// Only that everything up to the index is applied.
+    case nothing
+  }
+
+  package var id: UInt64
+  package var kind: Kind
+
+  package init(id: UInt64, kind: Kind) {
+    self.id = id
+    self.kind = kind
+  }
+}
+
+/// A request of a watch stream. Stream ids are the gateway's, unique while the process runs.
+package enum WatchCommand: Sendable {
+  case open(UInt64)
+  case close(UInt64)
+  case create(UInt64, WatchCreate)
+  case cancel(UInt64, watchID: Int64)
+  case progress(UInt64)
+  /// The client takes no more for now, or does again.
+  case blocked(UInt64)
+  case ready(UInt64)
+}
+
+/// What reaches the store's actor.
+package enum StoreInput: Sendable {
+  /// Committed entries, in order.
+  case apply([Entry])
+  /// Reads to be answered once everything up to `atLeast` is applied.
+  case read([StoreRead], atLeast: LogIndex)
+  case watch([WatchCommand])
+  /// Time passes: one heartbeat interval.
+  case tick
+  case role(RaftCore.SoftState)
+  case backend(BackendReport)
+  /// A member fell behind the log and needs the whole store.
+  case makeSnapshot(for: MemberID)
+  /// A client wants the whole store as a file.
+  case exportSnapshot(id: UInt64)
+  case defragment(id: UInt64)
+  case hash(id: UInt64)
+  /// The store that the leader sent lies in a file and shall take the place of ours.
+  case install(Snapshot, path: String)
+  /// Goes on with work that is done in slices.
+  case work
+  /// Writes everything applied to the file; for an orderly end.
+  case flush
+}
+
+/// What the rest of the member may know of the store at any moment.
+package struct StoreStatus: Sendable {
+  package var applied: LogIndex
+  package var appliedTerm: Term
+  package var revision: Int64
+  package var compactRevision: Int64
+  /// Allocated and used bytes of the file, with what waits to be written.
+  package var sizeBytes: Int64
+  package var sizeInUseBytes: Int64
+  package var alarms: [AlarmSet.Alarm]
+  package var membership: Membership
+  package var leaseCount: Int
+  package var keyCount: Int
+  package var watch: WatchStatistics
+}
+
+/// Where the store sends what it does. Called on the STORE thread, at most a few times per batch.
+package struct StoreOutlets: Sendable {
+  package var reply: @Sendable ([StoreReply]) -> Void
+  /// Encoded watch responses of one stream, in order.
+  package var deliver: @Sendable ([(stream: UInt64, messages: [Bytes])]) -> Void
+  /// One part of a streamed range; the last one is followed by a reply without message.
+  package var stream: @Sendable (_ id: UInt64, _ message: Bytes) -> Void
+  package var applied: @Sendable (LogIndex) -> Void
+  package var configurationApplied: @Sendable (ConfChange, LogIndex) -> Void
+  /// The file holds everything up to this entry.
+  package var stored: @Sendable (LogIndex) -> Void
+  package var snapshotMade: @Sendable (MemberID, Snapshot?, _ path: String) -> Void
+  package var snapshotInstalled: @Sendable (LogIndex) -> Void
+  package var exported: @Sendable (_ id: UInt64, Result<String, BackendError>) -> Void
+  /// Requests that only the leader of this term may put into the log.
+  package var proposeAsLeader: @Sendable (Term, [(InternalRequestEnvelope.Kind, Bytes)]) -> Void
+  /// This member's quota is exceeded: raise the alarm.
+  package var raiseNoSpace: @Sendable () -> Void
+  package var membershipChanged: @Sendable (Membership) -> Void
+  package var compactionFinished: @Sendable (Int64) -> Void
+  package var measured: @Sendable (StoreMeasure) -> Void
+  /// The member cannot go on; does not return.
+  package var failed: @Sendable (String) -> Never
+
+  package init(
+    reply: @escaping @Sendable ([StoreReply]) -> Void,
+    deliver: @escaping @Sendable ([(stream: UInt64, messages: [Bytes])]) -> Void,
+    stream: @escaping @Sendable (UInt64, Bytes) -> Void,
+    applied: @escaping @Sendable (LogIndex) -> Void,
+    configurationApplied: @escaping @Sendable (ConfChange, LogIndex) -> Void,
+    stored: @escaping @Sendable (LogIndex) -> Void,
+    snapshotMade: @escaping @Sendable (MemberID, Snapshot?, String) -> Void,
+    snapshotInstalled: @escaping @Sendable (LogIndex) -> Void,
+    exported: @escaping @Sendable (UInt64, Result<String, BackendError>) -> Void,
+    proposeAsLeader:
+      @escaping @Sendable (Term, [(InternalRequestEnvelope.Kind, Bytes)]) -> Void,
+    raiseNoSpace: @escaping @Sendable () -> Void,
+    membershipChanged: @escaping @Sendable (Membership) -> Void,
+    compactionFinished: @escaping @Sendable (Int64) -> Void,
+    measured: @escaping @Sendable (StoreMeasure) -> Void,
+    failed: @escaping @Sendable (String) -> Never
+  ) {
+    self.reply = reply
+    self.deliver = deliver
+    self.stream = stream
+    self.applied = applied
+    self.configurationApplied = configurationApplied
+    self.stored = stored
+    self.snapshotMade = snapshotMade
+    self.snapshotInstalled = snapshotInstalled
+    self.exported = exported
+    self.proposeAsLeader = proposeAsLeader
+    self.raiseNoSpace = raiseNoSpace
+    self.membershipChanged = membershipChanged
+    self.compactionFinished = compactionFinished
+    self.measured = measured
+    self.failed = failed
+  }
+}
+
+/// Facts for the metrics.
+package enum StoreMeasure: Sendable {
+  case commit(nanoseconds: UInt64)
+  case applied(puts: Int, deletes: Int, txns: Int)
+  case ranges(Int)
+}
