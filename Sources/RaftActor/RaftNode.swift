@@ -83,15 +83,22 @@ package struct RaftOutlets: Sendable {
 ///
 /// A shell without decisions of its own, but for when the log is short enough to keep.
 package actor RaftNode {
+  /// What may wait for a leader.
+  private static let parkedBytesMax = 64 << 20
+
+  /// How long things are kept.
   package struct LogPolicy: Sendable {
     /// Entries between two points to which the log is trimmed (`--snapshot-count`).
     package var entriesBetween: UInt64
     /// Entries kept behind such a point for slow members (`--snapshot-catchup-entries`).
     package var catchUpEntries: UInt64
+    /// Ticks after which a proposal that found no leader is given up.
+    package var parkedTicksMax: Int
 
-    package init(entriesBetween: UInt64, catchUpEntries: UInt64) {
+    package init(entriesBetween: UInt64, catchUpEntries: UInt64, parkedTicksMax: Int) {
       self.entriesBetween = entriesBetween
       self.catchUpEntries = catchUpEntries
+      self.parkedTicksMax = parkedTicksMax
     }
   }
 
@@ -119,6 +126,10 @@ package actor RaftNode {
   private var persisted: UInt64 = 0
   private var trimmedThrough: LogIndex
   private var configurationChangedAt: LogIndex = 0
+  /// Proposals that wait for a leader, oldest first: an election is no reason to refuse them.
+  private var parked: [(ids: [UInt64], payloads: [Bytes], tick: Int)] = []
+  private var parkedBytes = 0
+  private var ticks = 0
 
   package init(core: RaftCore, policy: LogPolicy, executor: any ActorExecutor) {
     self.core = core
@@ -147,7 +158,10 @@ package actor RaftNode {
 
   private func step(_ input: RaftInput) {
     switch input {
-    case .tick: core.tick()
+    case .tick:
+      ticks += 1
+      core.tick()
+      proposeParked()
     case .advance(let ticks): for _ in 0..<ticks where core.role == .follower { core.tick() }
     case .campaign: core.campaign()
     case .propose(let ids, let payloads): propose(ids, payloads)
@@ -184,9 +198,26 @@ package actor RaftNode {
     }
   }
 
-  private func propose(_ ids: [UInt64], _ payloads: [Bytes]) {
-    if case .dropped(let reason) = core.propose(payloads) {
+  private func propose(_ ids: [UInt64], _ payloads: [Bytes], since tick: Int? = nil) {
+    guard case .dropped(let reason) = core.propose(payloads) else { return }
+    let bytes = payloads.reduce(0) { $0 + $1.count }
+    guard reason != .overloaded, parkedBytes + bytes <= Self.parkedBytesMax else {
       outlets?.proposalsDropped(ids, reason)
+      return
+    }
+    parked.append((ids, payloads, tick ?? ticks))
+    parkedBytes += bytes
+  }
+
+  /// Offers parked proposals again, unless their callers have given up by now: what was never in a
+  /// log may be proposed as if it had just come.
+  private func proposeParked() {
+    guard !parked.isEmpty else { return }
+    let waiting = parked
+    parked = []
+    parkedBytes = 0
+    for (ids, payloads, tick) in waiting where ticks - tick <= policy.parkedTicksMax {
+      propose(ids, payloads, since: tick)
     }
   }
 
@@ -208,7 +239,10 @@ package actor RaftNode {
       }
       if !effects.committed.isEmpty { outlets.apply(effects.committed) }
       if !effects.readStates.isEmpty { outlets.confirmReads(effects.readStates) }
-      if let soft = effects.softState { outlets.softStateChanged(soft) }
+      if let soft = effects.softState {
+        outlets.softStateChanged(soft)
+        if soft.leader != 0 { proposeParked() }
+      }
       for member in effects.snapshotWanted { outlets.makeSnapshot(member) }
       releasePromises(to: outlets)
     }

@@ -68,6 +68,7 @@ class Member:
         ]
         if self.kind != "apus":
             arguments += ["--logger", "zap"]
+        self.started_at = len(self.log_text())
         with open(self.log, "ab") as log:
             # Almost no environment, as under a supervisor.
             self.process = subprocess.Popen(
@@ -89,7 +90,11 @@ class Member:
         return None
 
     def log_text(self):
+        """Everything logged in all its lives."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def log_since_start(self):
+        return self.log_text()[self.started_at:]
 
     def wait_ready(self, timeout=20):
         # etcd 3.4 has no such line of its own.
@@ -98,7 +103,7 @@ class Member:
 
     def wait_log(self, text, timeout=20):
         deadline = time.monotonic() + timeout
-        while text not in self.log_text():
+        while text not in self.log_since_start():
             if self.process.poll() is not None:
                 raise AssertionError(f"{self.name} ended with {self.process.returncode}:\n"
                                      + self.log_text()[-3000:])

@@ -100,7 +100,10 @@ struct MemberWiring {
       core: core,
       policy: .init(
         entriesBetween: configuration.snapshotCount,
-        catchUpEntries: configuration.snapshotCatchupEntries),
+        catchUpEntries: configuration.snapshotCatchupEntries,
+        parkedTicksMax: Int(
+          configuration.requestTimeout.wholeNanoseconds
+            / configuration.heartbeatInterval.wholeNanoseconds)),
       executor: loop)
   }
 

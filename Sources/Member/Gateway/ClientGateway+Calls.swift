@@ -134,6 +134,13 @@ extension ClientGateway {
     answer(entry.waiter, .failure(.timeout))
   }
 
+  /// The client's own deadline has passed. The outcome of a write is unknown then: it must not be
+  /// told so with a status that clients take as leave to send it again.
+  func endOverdue(_ entry: WaiterTable.Entry) {
+    guard let handle = entry.waiter.handle else { return }
+    if entry.isWrite { fail(handle, .timeout) } else { fail(handle, .deadlineExceeded) }
+  }
+
   func sendPart(_ id: UInt64, _ message: Bytes) {
     guard case .parts(let handle)? = waiters[id] else { return }
     handle.call.send(message: message)

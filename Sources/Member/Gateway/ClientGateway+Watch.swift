@@ -65,6 +65,12 @@ extension ClientGateway {
     finish(stream.handle, status)
   }
 
+  func endOverdueWatches(now: UInt64) {
+    for (id, stream) in watchStreams where (stream.handle.call.deadline ?? .max) <= now {
+      endWatch(id, GRPCStatus(.deadlineExceeded))
+    }
+  }
+
   /// Streams that asked for a leader end once there has been none for three election timeouts.
   func endLeaderlessStreams() {
     for (id, stream) in watchStreams where stream.needsLeader {

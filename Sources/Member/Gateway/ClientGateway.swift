@@ -225,6 +225,8 @@ actor ClientGateway {
     let now = executor.now
     lastTick = now
     waiters.expired(now: now).forEach { expire($0) }
+    waiters.overdue(now: now).forEach { endOverdue($0) }
+    endOverdueWatches(now: now)
     if reads.wantsRetry(now: now, leaderChanged: false) { askAgain(now: now) }
     for read in reads.expired(now: now) { fail(read.id, .timeout) }
     leaderlessTicks = softState.leader == 0 ? leaderlessTicks + 1 : 0

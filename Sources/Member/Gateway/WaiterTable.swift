@@ -26,6 +26,16 @@ enum Waiter {
   case forwarded(UInt64)
 }
 
+extension Waiter {
+  /// The client's call, if the answer goes straight to one.
+  var handle: CallHandle? {
+    switch self {
+    case .call(let handle), .parts(let handle), .memberList(let handle), .snapshot(let handle): handle
+    case .page, .own, .keepAlive, .forwarded: nil
+    }
+  }
+}
+
 /// Who waits for what, by request id. Every way out removes exactly once.
 struct WaiterTable {
   struct Entry {
@@ -68,6 +78,14 @@ struct WaiterTable {
   }
 
   subscript(id: UInt64) -> Waiter? { entries[id]?.waiter }
+
+  /// Removes and returns calls whose own deadline has passed. Looks at all that are open.
+  mutating func overdue(now: UInt64) -> [Entry] {
+    let ids = entries.compactMap { id, entry in
+      (entry.waiter.handle?.call.deadline ?? .max) <= now ? id : nil
+    }
+    return ids.sorted().compactMap { take($0) }
+  }
 
   /// Removes and returns what has waited too long.
   mutating func expired(now: UInt64) -> [Entry] {
