@@ -1,5 +1,5 @@
 package import Actors
-package import Base
+import Base
 
 /// The actor that owns the write-ahead log: everything that queued up while it was syncing becomes
 /// durable with one write and one sync.
@@ -42,13 +42,18 @@ package actor LogWriter {
   private let log: WriteAheadLog
   private let outlets: Outlets
   private let segmentsKept: Int
+  /// False with `--unsafe-no-fsync`: a power cut may then lose what was acknowledged.
+  private let syncs: Bool
   private var isPreparing = false
+  private var isClosed = false
 
   /// - Parameter segmentsKept: released segments beyond this number are removed; 0 keeps all.
   package init(
-    log: sending WriteAheadLog, segmentsKept: Int, executor: any ActorExecutor, outlets: Outlets
+    log: sending WriteAheadLog, segmentsKept: Int, syncs: Bool = true,
+    executor: any ActorExecutor, outlets: Outlets
   ) {
     self.log = log
+    self.syncs = syncs
     self.segmentsKept = segmentsKept
     self.executor = executor
     self.outlets = outlets
@@ -61,6 +66,7 @@ package actor LogWriter {
   }
 
   private func write(_ batches: inout ContiguousArray<LogBatch>) {
+    guard !isClosed else { return }
     do throws(WALError) {
       var mustSync = false
       var released: LogIndex?
@@ -72,7 +78,7 @@ package actor LogWriter {
       }
       outlets.wrote(log.pendingBytes)
       let start = monotonicNanoseconds()
-      try log.flush(sync: mustSync)
+      try log.flush(sync: mustSync && syncs)
       if mustSync { outlets.synced(monotonicNanoseconds() - start) }
       if let last = batches.last { outlets.persisted(last.sequence) }
       if let released {
@@ -96,6 +102,7 @@ package actor LogWriter {
 
   private func prepareSlice() {
     isPreparing = false
+    guard !isClosed else { return }
     let isIdle = inbox.count == 0
     do throws(WALError) {
       let bytes = isIdle ? Self.idleSliceBytes : Self.busySliceBytes
@@ -109,6 +116,7 @@ package actor LogWriter {
   package nonisolated func close() {
     executor.execute { [self] in
       assumeIsolated { writer in
+        writer.isClosed = true
         do throws(WALError) { try writer.log.close() } catch { writer.outlets.failed(error) }
       }
     }

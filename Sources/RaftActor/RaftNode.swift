@@ -83,6 +83,9 @@ package struct RaftOutlets: Sendable {
 ///
 /// A shell without decisions of its own, but for when the log is short enough to keep.
 package actor RaftNode {
+  /// Entry bytes in memory beyond which the log is trimmed early, and those kept for slow members.
+  private static let logBytesMax = 256 << 20
+  private static let catchUpBytesMax = 64 << 20
   /// What may wait for a leader.
   private static let parkedBytesMax = 64 << 20
 
@@ -262,18 +265,34 @@ package actor RaftNode {
   /// The point recorded in the log lies at or below what the store's file holds, so that the store
   /// and the log together are always complete.
   private func trimLog(stored: LogIndex) {
-    let status = core.status
-    let point = min(stored, status.applied)
-    guard point >= trimmedThrough + policy.entriesBetween, point >= configurationChangedAt else {
-      return
-    }
+    let point = min(stored, core.applied)
+    let isLong = point >= trimmedThrough + policy.entriesBetween
+    let isLarge = point > trimmedThrough && core.log.bytes > Self.logBytesMax
+    guard isLong || isLarge, point >= configurationChangedAt else { return }
     guard let term = core.log.term(at: point) else { return }
     let metadata = SnapshotMetadata(index: point, term: term, confState: core.confState)
     trimmedThrough = point
-    if point > policy.catchUpEntries {
-      core.compact(through: point - policy.catchUpEntries)
-    }
+    core.compact(through: catchUpStart(before: point))
     outlets?.write(
       LogBatch(sequence: asked, snapshot: metadata, mustSync: true, releaseThrough: point))
+  }
+
+  /// The entry up to which a slow member would need a snapshot: as many entries as the policy keeps
+  /// stay, but not more than a bound of bytes.
+  private func catchUpStart(before point: LogIndex) -> LogIndex {
+    let log = core.log
+    let first = log.baseIndex
+    var low = max(first, point > policy.catchUpEntries ? point - policy.catchUpEntries : 0)
+    var high = point
+    let above = log.bytes(after: point)
+    while low < high {
+      let middle = low + (high - low) / 2
+      if log.bytes(after: middle) - above > Self.catchUpBytesMax {
+        low = middle + 1
+      } else {
+        high = middle
+      }
+    }
+    return low
   }
 }

@@ -20,11 +20,14 @@ package actor KVStore {
     package var snapshotDirectory: String
     /// Rounds of progress notifications, in ticks.
     package var progressTicks: Int
+    /// Nanoseconds beyond which applying a batch is reported as slow.
+    package var slowApply: UInt64
 
     package init(
       quotaBytes: Int64?, electionTimeout: UInt64, fragmentBytes: Int, snapshotDirectory: String,
-      progressTicks: Int
+      progressTicks: Int, slowApply: UInt64
     ) {
+      self.slowApply = slowApply
       self.quotaBytes = quotaBytes
       self.electionTimeout = electionTimeout
       self.fragmentBytes = fragmentBytes
@@ -191,6 +194,11 @@ package actor KVStore {
         outlets.failed("\(error)")
       }
       finish(entry)
+    }
+    outlets.measured(.applied(machine.takeCounts()))
+    let took = monotonicNanoseconds() - now
+    if took > settings.slowApply {
+      outlets.measured(.slowApply(nanoseconds: took, entries: entries.count))
     }
   }
 

@@ -143,6 +143,8 @@ package struct StoreOutlets: Sendable {
 /// Facts for the metrics.
 package enum StoreMeasure: Sendable {
   case commit(nanoseconds: UInt64)
-  case applied(puts: Int, deletes: Int, txns: Int)
+  case applied(ApplyCounts)
   case ranges(Int)
+  /// Applying took longer than operators want to know of.
+  case slowApply(nanoseconds: UInt64, entries: Int)
 }

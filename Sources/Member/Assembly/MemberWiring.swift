@@ -80,9 +80,11 @@ struct MemberWiring {
 
   private func listen(_ gateway: ClientGateway) throws {
     let addresses = configuration.listenClientURLs.map(\.listenAddress)
+    let metricsAddresses = configuration.listenMetricsURLs.map(\.listenAddress)
     let reusePort = configuration.socketReusePort
     try gateway.assumeIsolated { gateway in
       try gateway.listen(on: addresses, reusePort: reusePort)
+      try gateway.listenForMetrics(on: metricsAddresses)
     }
   }
 
@@ -112,7 +114,8 @@ struct MemberWiring {
     let fatal = fatal
     let inbox = raft.inbox
     return LogWriter(
-      log: storage.log.take(), segmentsKept: configuration.maxWALs, executor: logThread,
+      log: storage.log.take(), segmentsKept: configuration.maxWALs,
+      syncs: !configuration.unsafeNoFsync, executor: logThread,
       outlets: LogWriter.Outlets(
         persisted: { inbox.send(.persisted($0)) },
         failed: { fatal.end("\($0)") },
@@ -254,7 +257,9 @@ struct MemberWiring {
       settings: KVStore.Settings(
         quotaBytes: quotaBytes, electionTimeout: configuration.electionTimeout.nanoseconds,
         fragmentBytes: Int(configuration.maxRequestBytes) + (512 << 10),
-        snapshotDirectory: snapshotDirectory, progressTicks: Int(max(1, progress / max(1, tick)))),
+        snapshotDirectory: snapshotDirectory,
+        progressTicks: Int(max(1, progress / max(1, tick))),
+        slowApply: configuration.warningApplyDuration.nanoseconds),
       executor: storeThread, outlets: storeOutlets(raft, peers))
     let inbox = store.inbox
     reports.connect { inbox.send(.backend($0)) }
@@ -270,6 +275,7 @@ struct MemberWiring {
     let fatal = fatal
     let log = log
     let member = storage.member
+    let slowApply = configuration.warningApplyDuration
     let ids = Mutex(RequestIDGenerator(member: ~storage.member, unixMilliseconds: 0))
     return StoreOutlets(
       reply: { gateway.send(.replies($0)) },
@@ -315,11 +321,18 @@ struct MemberWiring {
         switch measure {
         case .commit(let nanoseconds):
           metrics.disk.backendCommit.observe(Double(nanoseconds) / 1e9)
-        case .applied(let puts, let deletes, let txns):
-          metrics.mvcc.putTotal.increment(by: UInt64(puts))
-          metrics.mvcc.deleteTotal.increment(by: UInt64(deletes))
-          metrics.mvcc.txnTotal.increment(by: UInt64(txns))
+        case .applied(let counts):
+          metrics.mvcc.putTotal.increment(by: counts.puts)
+          metrics.mvcc.deleteTotal.increment(by: counts.deletes)
+          metrics.mvcc.txnTotal.increment(by: counts.txns)
+          metrics.lease.granted.increment(by: counts.grants)
+          metrics.lease.revoked.increment(by: counts.revokes)
         case .ranges(let count): metrics.mvcc.rangeTotal.increment(by: UInt64(count))
+        case .slowApply(let nanoseconds, let entries):
+          metrics.server.slowApplies.increment()
+          log.warn(
+            "apply request took too long", ("took", Duration.nanoseconds(Int64(nanoseconds))),
+            ("expected-duration", slowApply), ("entries", entries))
         }
       },
       failed: { fatal.end($0) })
@@ -468,13 +481,17 @@ struct MemberWiring {
   }
 
   private func makeServices(_ store: KVStore, _ peers: PeerTransport) -> PeerServices {
+    let clusterID = storage.cluster.hex
     let gateway = gatewayInbox
     return PeerServices(
       inbox: servicesInbox, executor: loop,
       outlets: PeerServices.Outlets(
         respond: { id, status, contentType, body in
           peers.respond(
-            id: id, status: status, headers: [HTTPField("Content-Type", contentType)], body: body)
+            id: id, status: status,
+            headers: [
+              HTTPField("Content-Type", contentType), HTTPField("X-Etcd-Cluster-Id", clusterID),
+            ], body: body)
         },
         read: { gateway.send(.forwarded($0)) },
         status: { store.status }))

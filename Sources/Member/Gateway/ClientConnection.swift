@@ -218,6 +218,9 @@ struct PageRequest {
 }
 
 struct PageResponse {
+  static let notFound = PageResponse(
+    status: 404, contentType: "text/plain; charset=utf-8", body: "404 page not found\n")
+
   var status: Int
   var headers: [HTTPField]
   var body: Bytes

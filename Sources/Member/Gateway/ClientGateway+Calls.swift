@@ -88,6 +88,7 @@ extension ClientGateway {
     handle.call.userData = nil
     handle.connection.touch()
     let took = executor.now - handle.startedAt
+    metrics.grpc.methods[handle.method.metricsIndex].handlingTime?.observe(Double(took) / 1e9)
     if took > settings.slowRequest, !handle.method.isBidirectional, handle.method != .snapshot {
       log.warn(
         "request stats", ("time spent", Duration.nanoseconds(Int64(took))),

@@ -29,10 +29,16 @@ extension ClientGateway {
             status: 200, contentType: "text/plain; version=0.0.4; charset=utf-8",
             bytes: metrics.render()))
       }
-    default:
-      respond(
-        PageResponse(
-          status: 404, contentType: "text/plain; charset=utf-8", body: "404 page not found\n"))
+    default: respond(.notFound)
+    }
+  }
+
+  /// Answers on the addresses of `--listen-metrics-urls`.
+  func metricsPage(_ request: PageRequest, _ respond: @escaping (PageResponse) -> Void) {
+    if ["/metrics", "/health", "/livez", "/readyz"].contains(request.path) {
+      page(request, respond)
+    } else {
+      respond(.notFound)
     }
   }
 

@@ -161,6 +161,17 @@ actor ClientGateway {
     }
   }
 
+  /// Binds the addresses that serve `/metrics`, `/health`, `/livez` and `/readyz` only, from the start
+  /// on. Loop thread.
+  func listenForMetrics(on addresses: [ListenAddress]) throws(ListenError) {
+    for address in addresses {
+      listeners.append(
+        try Listener.listen(on: address, loop: executor) { stream in
+          self.accept(stream, onlyMetrics: true)
+        })
+    }
+  }
+
   private func receive(_ batch: inout ContiguousArray<GatewayInput>) {
     refreshStatus()
     for input in batch { handle(input) }
@@ -245,15 +256,20 @@ actor ClientGateway {
 
   // MARK: - Connections
 
-  private func accept(_ stream: StreamConnection) {
+  private func accept(_ stream: StreamConnection, onlyMetrics: Bool = false) {
     guard !isShuttingDown else { return stream.close() }
+    var handlers = handlers
+    if onlyMetrics {
+      handlers.page = { request, respond in self.metricsPage(request, respond) }
+      handlers.called = { call, _ in call.finish(GatewayMethod.unknown(path: call.path)) }
+    }
     let connection = ClientConnection(
       id: nextConnection, stream: stream, configuration: sessionConfiguration,
       handlers: handlers)
     nextConnection += 1
     connections[connection.id] = connection
     stream.onWritable = { connection.touch() }
-    if isServing { read(from: connection) } else { early.append(connection) }
+    if isServing || onlyMetrics { read(from: connection) } else { early.append(connection) }
   }
 
   private func read(from connection: ClientConnection) {

@@ -12,6 +12,7 @@ extension StateMachine {
   ) throws -> Bytes {
     switch kind {
     case .put:
+      counts.puts += 1
       let request = try Etcdserverpb_PutRequest(serializedBytes: body)
       return try spending(Int64(QuotaCost.bytes(request)), hasSpace, &output) { machine, output in
         let result = try machine.kv.put(
@@ -20,11 +21,13 @@ extension StateMachine {
         return machine.responseEncoder.encode(result)
       }
     case .deleteRange:
+      counts.deletes += 1
       let request = try Etcdserverpb_DeleteRangeRequest(serializedBytes: body)
       let result = kv.deleteRange(request, effects: &output.effects)
       bindLeases(output.effects)
       return responseEncoder.encode(result)
     case .txn:
+      counts.txns += 1
       let request = try Etcdserverpb_TxnRequest(serializedBytes: body)
       return try spending(Int64(QuotaCost.bytes(request)), hasSpace, &output) { machine, output in
         let result = try machine.kv.txn(
@@ -38,11 +41,14 @@ extension StateMachine {
       return responseEncoder.encode(try kv.range(request))
     case .compaction: return try applyCompaction(body, isOwn: isOwn, output: &output)
     case .leaseGrant:
+      counts.grants += 1
       let request = try Etcdserverpb_LeaseGrantRequest(serializedBytes: body)
       return try spending(Int64(QuotaCost.leaseGrantBytes), hasSpace, &output) { machine, output in
         try machine.applyGrant(request, output: &output)
       }
-    case .leaseRevoke: return try applyRevoke(body, output: &output)
+    case .leaseRevoke:
+      counts.revokes += 1
+      return try applyRevoke(body, output: &output)
     default: preconditionFailure("\(kind) is no data request")
     }
   }

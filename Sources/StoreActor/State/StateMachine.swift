@@ -60,6 +60,15 @@ package struct ApplyOutput: Sendable {
   }
 }
 
+/// Requests applied, for the metrics.
+package struct ApplyCounts: Sendable {
+  package var puts: UInt64 = 0
+  package var deletes: UInt64 = 0
+  package var txns: UInt64 = 0
+  package var grants: UInt64 = 0
+  package var revokes: UInt64 = 0
+}
+
 /// Everything that the log decides, as a value: key-values, leases, alarms, members.
 ///
 /// Members that apply the same entries hold the same state. Nothing here depends on time, on the
@@ -98,6 +107,8 @@ package struct StateMachine<Records: RecordStore> {
   package private(set) var applied: LogIndex
   package private(set) var appliedTerm: Term
   private let callerBits: UInt64
+  /// What was applied since they were last taken.
+  var counts = ApplyCounts()
   /// Monotonic nanoseconds of the entry under way; only a leader's lease clocks read it.
   private(set) var clock: UInt64 = 0
 
@@ -135,6 +146,11 @@ package struct StateMachine<Records: RecordStore> {
     case .configurationChangeV2:
       throw UnknownEntry(index: entry.index, reason: "joint consensus")
     }
+  }
+
+  package mutating func takeCounts() -> ApplyCounts {
+    defer { counts = ApplyCounts() }
+    return counts
   }
 
   /// A header with everything that this member knows, at the given revision.
