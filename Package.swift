@@ -65,11 +65,10 @@ let package = Package(
     // Programs.
     .executableTarget(name: "apus", dependencies: ["Member", "Base"], swiftSettings: settings),
     .executableTarget(
-      name: "apusctl", dependencies: ["EtcdClient", "EtcdAPI", "Base", arguments, protobuf],
+      name: "apusctl", dependencies: ["EtcdClient", "EtcdAPI", "Base", "Actors", protobuf],
       swiftSettings: settings),
     .executableTarget(
-      name: "launcher", dependencies: ["Base", "Actors", "EtcdClient", "EtcdAPI", arguments, yams],
-      swiftSettings: settings),
+      name: "launcher", dependencies: ["Actors", arguments, yams], swiftSettings: settings),
 
     .testTarget(
       name: "ActorsTests", dependencies: ["Actors", "Base"], swiftSettings: settings),
@@ -79,6 +78,19 @@ let package = Package(
     .testTarget(
       name: "StoreActorTests", dependencies: ["StoreActor", "Base", "EtcdAPI", protobuf],
       swiftSettings: settings),
-    .testTarget(name: "MemberTests", dependencies: ["Member", "Base"], swiftSettings: settings),
+    .testTarget(
+      name: "MemberTests",
+      dependencies: [
+        "Member", "Base", "Actors", "HTTP", "RaftActor", "StoreActor", "EtcdAPI", protobuf,
+      ],
+      swiftSettings: settings),
+    .testTarget(
+      name: "EtcdClientTests", dependencies: ["EtcdClient", "EtcdAPI", "Base", "Actors", "HTTP"],
+      swiftSettings: settings),
+    .testTarget(
+      name: "ApusctlTests", dependencies: ["apusctl", "EtcdClient", "EtcdAPI", "Base"],
+      swiftSettings: settings),
+    .testTarget(
+      name: "launcherTests", dependencies: ["launcher", "Actors"], swiftSettings: settings),
   ]
 )

@@ -26,15 +26,18 @@ struct MemberWiring {
   private let controllerInbox = Inbox<ControllerInput>(name: "controller", limit: 1 << 16)
   private let servicesInbox = Inbox<PeerServiceInput>(name: "peer services", limit: 1 << 16)
   private let supervisorInbox = Inbox<SupervisorInput>(name: "supervisor", limit: 1 << 10)
+  private let corruptionInbox = Inbox<CorruptionInput>(name: "corruption", limit: 1 << 12)
 
   /// What outlives the wiring.
   final class Running: Sendable {
     /// Inboxes refer to their actors weakly; here they are held.
     let actors = Mutex<[any Actor]>([])
     let signal = Atomic<Int32>(0)
-    /// Requests for versions that are under way.
-    let versionRequests = Mutex<(next: UInt64, members: [UInt64: MemberID])>((1, [:]))
+    /// Questions to peers that are under way, by their ids, which no caller's call has.
+    fileprivate let peerQuestions = Mutex<(next: UInt64, asked: [UInt64: PeerAnswerHandler])>((1, [:]))
   }
+
+  fileprivate typealias PeerAnswerHandler = @Sendable (Result<PeerResponse, PeerError>) -> Void
 
   /// Starts everything; what the loop runs from here on is events.
   func start() throws -> Running {
@@ -43,6 +46,7 @@ struct MemberWiring {
     let logWriter = makeLogWriter(raft)
     let peers = makePeers(raft, running)
     let (store, backendWriter) = makeStore(raft, peers)
+    let corruption = makeCorruptionChecker(raft, store, peers, running)
     let streamer = makeStreamer()
     let gateway = makeGateway(raft, store, peers, streamer)
     let compactor = makeCompactor()
@@ -64,12 +68,13 @@ struct MemberWiring {
     quota.start()
     controller.start()
     services.start()
+    corruption.start()
     connect(raft, logWriter, store, peers)
     supervisor.start()
     running.actors.withLock {
       $0 = [
         raft, logWriter, peers, store, backendWriter, streamer, gateway, compactor, quota,
-        controller, services, supervisor,
+        controller, services, supervisor, corruption,
       ]
     }
     if storage.confState.voters == [storage.member] {
@@ -196,13 +201,8 @@ struct MemberWiring {
       },
       request: { services.send(.request($0)) },
       response: { id, result in
-        let asked = running.versionRequests.withLock { $0.members.removeValue(forKey: id) }
-        if let asked {
-          let body = try? result.get()
-          let text = body.map { String(decoding: $0.body, as: UTF8.self) }
-          controller.send(.version(asked, body?.status == 200 ? text : nil))
-          return
-        }
+        let handler = running.peerQuestions.withLock { $0.asked.removeValue(forKey: id) }
+        if let handler { return handler(result) }
         switch result {
         case .success(let response):
           gateway.send(.peerResponse(id: id, status: response.status, body: response.body))
@@ -246,7 +246,8 @@ struct MemberWiring {
   private func makeStore(
     _ raft: RaftNode, _ peers: PeerTransport
   ) -> (KVStore, BackendWriter) {
-    let reports = ReportRelay()
+    let reports = Relay<BackendReport>()
+    let pauses = Relay<Void>()
     let backendWriter = BackendWriter(backend: storage.backend, executor: backendThread) {
       reports.send($0)
     }
@@ -266,7 +267,9 @@ struct MemberWiring {
     return (store, backendWriter)
   }
 
-  private func storeOutlets(_ raft: RaftNode, _ peers: PeerTransport) -> StoreOutlets {
+  private func storeOutlets(
+    _ raft: RaftNode, _ peers: PeerTransport, _ pauses: Relay<Void>
+  ) -> StoreOutlets {
     let raftInbox = raft.inbox
     let gateway = gatewayInbox
     let controller = controllerInbox
@@ -316,7 +319,15 @@ struct MemberWiring {
           log.warn("the member has been permanently removed from the cluster")
         }
       },
-      compactionFinished: { log.info("finished scheduled compaction", ("compact-revision", $0)) },
+      compactionFinished: { revision, hash in
+        if let hash {
+          log.info(
+            "finished scheduled compaction", ("compact-revision", revision), ("hash", hash))
+        } else {
+          log.info("finished scheduled compaction", ("compact-revision", revision))
+        }
+      },
+      pause: { pauses.send(()) },
       measured: { measure in
         switch measure {
         case .commit(let nanoseconds):
@@ -352,31 +363,38 @@ struct MemberWiring {
 
   private func makeCompactor() -> Compactor {
     let gateway = gatewayInbox
-    let relay = CompactorRelay()
-    let policy: CompactionSchedule.Policy =
-      switch configuration.autoCompaction {
-      case .off: .off
-      case .periodic(let retention): .periodic(retention: retention.nanoseconds)
-      case .revision(let kept): .revisions(kept)
-      }
-    if policy != .off { log.info("starting auto compaction", ("policy", "\(policy)")) }
-    let log = log
+    let finished = Relay<Bool>()
+    let policy: CompactionSchedule.Policy
+    let kind: String
+    switch configuration.autoCompaction {
+    case .off: (policy, kind) = (.off, "")
+    case .periodic(let time): (policy, kind) = (.periodic(retention: time.nanoseconds), "periodic")
+    case .revision(let kept): (policy, kind) = (.revisions(kept), "revision")
+    }
+    let log = log.named("compactor")
     let compactor = Compactor(
       schedule: CompactionSchedule(policy: policy, now: monotonicNanoseconds()),
       executor: storeThread
     ) { revision in
       var request = ProtobufWriter()
       request.field(1, signed: revision)
-      log.info("starting auto compaction", ("revision", revision))
+      log.info("starting auto \(kind) compaction", ("revision", revision))
       gateway.send(
         .propose(.compaction, request.bytes) { outcome in
           switch outcome {
-          case .message: relay.send(.finished(true))
-          case .failure(let error): relay.send(.finished(error == .compacted))
+          case .message:
+            log.info("completed auto \(kind) compaction", ("revision", revision))
+            finished.send(true)
+          case .failure(.compacted): finished.send(true)
+          case .failure(let error):
+            log.warn(
+              "failed auto \(kind) compaction", ("revision", revision), ("error", error.message))
+            finished.send(false)
           }
         })
     }
-    relay.connect(compactor.inbox)
+    let inbox = compactor.inbox
+    finished.connect { inbox.send(.finished($0)) }
     return compactor
   }
 
@@ -411,6 +429,7 @@ struct MemberWiring {
     let services = servicesInbox
     let supervisor = supervisorInbox
     let quota = quotaInbox
+    let member = storage.member
     let outlets = GatewayOutlets(
       raft: raft.inbox, store: store.inbox, raftStatus: { raft.status },
       storeStatus: { store.status },
@@ -419,7 +438,12 @@ struct MemberWiring {
           .post(id: id, to: member, path: path, body: body, contentType: "application/protobuf"))
       },
       answerForwarded: { services.send(.answer($0, $1)) },
-      streamer: streamer.inbox, quotaExceeded: { quota.send(.exceeded) },
+      streamer: streamer.inbox,
+      quotaExceeded: {
+        // The alarm may just have been disarmed.
+        quota.send(.size(store.status, of: member))
+        quota.send(.exceeded)
+      },
       connectionsIdle: { supervisor.send(.connectionsIdle) })
     var time = timespec()
     clock_gettime(CLOCK_REALTIME, &time)
@@ -447,6 +471,7 @@ struct MemberWiring {
 
   private func makeController(_ peers: PeerTransport, _ running: Running) -> MemberController {
     let gateway = gatewayInbox
+    let controller = controllerInbox
     let log = log
     let addresses = configuration.listenClientURLs
     return MemberController(
@@ -461,13 +486,12 @@ struct MemberWiring {
           gateway.send(.proposeLegacy(request) { done($0.isMessage) })
         },
         askVersion: { member in
-          guard let url = member.peerURLs.first else { return }
-          let id = running.versionRequests.withLock { requests in
-            requests.next += 1
-            requests.members[requests.next] = member.id
-            return requests.next
+          let id = member.id
+          ask(member.peerURLs, "/version", [], peers, running) { result in
+            let answer = try? result.get()
+            let text = answer.map { String(decoding: $0.body, as: UTF8.self) }
+            controller.send(.version(id, answer?.status == 200 ? text : nil))
           }
-          peers.submit(.get(id: id, url: url, path: "/version"))
         },
         joined: {
           gateway.send(.serve)
@@ -478,6 +502,61 @@ struct MemberWiring {
               ("traffic", "grpc+http"), ("address", address.authority))
           }
         }), log: log)
+  }
+
+  /// Asks another member's peer port for a page.
+  private func ask(
+    _ urls: [String], _ path: String, _ body: Bytes, _ peers: PeerTransport, _ running: Running,
+    _ handler: @escaping PeerAnswerHandler
+  ) {
+    guard let url = urls.first else { return }
+    let id = running.peerQuestions.withLock { questions in
+      questions.next += 1
+      questions.asked[questions.next] = handler
+      return questions.next
+    }
+    if !peers.submit(.get(id: id, url: url, path: path, body: body)) {
+      running.peerQuestions.withLock { $0.asked[id] = nil }
+      handler(.failure(.overloaded))
+    }
+  }
+
+  private func makeCorruptionChecker(
+    _ raft: RaftNode, _ store: KVStore, _ peers: PeerTransport, _ running: Running
+  ) -> CorruptionChecker {
+    let gateway = gatewayInbox
+    let inbox = corruptionInbox
+    let gates = configuration.featureGates
+    return CorruptionChecker(
+      member: storage.member,
+      schedule: CorruptionSchedule(
+        hashes: configuration.corruptCheckTime.nanoseconds,
+        compactions: gates.isEnabled(.compactHashCheck)
+          ? configuration.compactHashCheckTime.nanoseconds : 0,
+        now: monotonicNanoseconds()),
+      inbox: inbox, executor: loop,
+      outlets: CorruptionChecker.Outlets(
+        hashOwn: { id, linearizable in
+          gateway.send(
+            .read(.hashKV(revision: 0), linearizable: linearizable) { outcome in
+              inbox.send(.own(id, MemberHash(outcome)))
+            })
+        },
+        ask: { id, member, urls, revision in
+          let question = Bytes("{\"revision\":\(revision)}".utf8)
+          ask(urls, "/members/hashkv", question, peers, running) { result in
+            inbox.send(.peer(id, member, PeerHashAnswer(result)))
+          }
+        },
+        raise: { member in
+          var request = ProtobufWriter()
+          request.field(1, UInt64(Etcdserverpb_AlarmRequest.AlarmAction.activate.rawValue))
+          request.field(2, member)
+          request.field(3, UInt64(Etcdserverpb_AlarmType.corrupt.rawValue))
+          gateway.send(.propose(.alarm, request.bytes) { _ in })
+        },
+        isLeader: { raft.status.role == .leader },
+        status: { store.status }), log: log.named("corruption"))
   }
 
   private func makeServices(_ store: KVStore, _ peers: PeerTransport) -> PeerServices {
@@ -504,6 +583,7 @@ struct MemberWiring {
     let gateway = gatewayInbox
     let controller = controllerInbox
     let quota = quotaInbox
+    let corruption = corruptionInbox
     let loop = loop
     let member = storage.member
     return MemberSupervisor(
@@ -515,14 +595,11 @@ struct MemberWiring {
           store.inbox.send(.tick)
           gateway.send(.tick)
           controller.send(.tick)
-          guard ticks % 10 == 0 else { return }
+          corruption.send(.tick)
           let status = store.status
           compactor.inbox.send(
             .tick(revision: status.revision, isLeader: raft.status.role == .leader))
-          quota.send(
-            .size(
-              bytes: status.sizeBytes,
-              alarmIsRaised: status.alarms.contains { $0.member == member && $0.kind == .nospace }))
+          if ticks % 10 == 0 { quota.send(.size(status, of: member)) }
         },
         handOver: {
           let best = raft.status.peers
@@ -539,6 +616,14 @@ struct MemberWiring {
           logWriter.close()
           loop.stop()
         }), log: log)
+  }
+}
+
+extension QuotaInput {
+  static func size(_ status: StoreStatus, of member: MemberID) -> QuotaInput {
+    .size(
+      bytes: status.sizeBytes,
+      alarmIsRaised: status.alarms.contains { $0.member == member && $0.kind == .nospace })
   }
 }
 
@@ -572,13 +657,23 @@ extension EtcdURL {
 }
 
 extension EtcdLogger {
-  func write(_ level: PeerLogLevel, _ message: String, _ fields: [(String, String)]) {
-    let text = fields.map { "\($0.0)=\($0.1)" }.joined(separator: " ")
-    switch level {
-    case .debug: debug(message, ("fields", text))
-    case .info: info(message, ("fields", text))
-    case .warn: warn(message, ("fields", text))
-    case .error: error(message, ("fields", text))
+  /// Fields that are known only at run time, in their order.
+  func write(
+    _ level: PeerLogLevel, _ message: String, _ fields: [(String, String)],
+    file: String = #fileID, line: UInt = #line
+  ) {
+    let level: LogLevel =
+      switch level {
+      case .debug: .debug
+      case .info: .info
+      case .warn: .warn
+      case .error: .error
+      }
+    sink.write(level: level, logger: name, file: file, line: line, message: message) { encoder in
+      for (key, value) in fields {
+        encoder.key(key)
+        value.encode(into: &encoder)
+      }
     }
   }
 }
@@ -592,22 +687,13 @@ private final class Atomic64Flag: Sendable {
   func take() -> Bool { isSet.exchange(false, ordering: .relaxed) }
 }
 
-/// Passes the backend's reports on to the store, which is made after it.
-private final class ReportRelay: Sendable {
-  private let target = Mutex<(@Sendable (BackendReport) -> Void)?>(nil)
+/// Passes messages on to an actor that is made after the one that sends them.
+private final class Relay<Message>: Sendable {
+  private let target = Mutex<(@Sendable (Message) -> Void)?>(nil)
 
-  func connect(_ target: @escaping @Sendable (BackendReport) -> Void) {
+  func connect(_ target: @escaping @Sendable (Message) -> Void) {
     self.target.withLock { $0 = target }
   }
 
-  func send(_ report: BackendReport) { target.withLock { $0 }?(report) }
-}
-
-/// Passes the outcome of compactions back to the compactor.
-private final class CompactorRelay: Sendable {
-  private let target = Mutex<Inbox<CompactorInput>?>(nil)
-
-  func connect(_ inbox: Inbox<CompactorInput>) { target.withLock { $0 = inbox } }
-
-  func send(_ input: CompactorInput) { target.withLock { $0 }?.send(input) }
+  func send(_ message: Message) { target.withLock { $0 }?(message) }
 }

@@ -96,9 +96,12 @@ final class ClientConnection: GRPCServerDelegate {
 
   /// Asks the client to go elsewhere; running calls may finish.
   func shutdown(now: UInt64) {
-    session?.shutdown(now: now)
-    if session == nil, !answersPage { close() }
-    touch()
+    guard let session else {
+      if !answersPage { close() }
+      return
+    }
+    session.shutdown(now: now)
+    if session.openCallCount == 0 { finishAfterOutput() } else { touch() }
   }
 
   /// - Returns: false when the connection is over.

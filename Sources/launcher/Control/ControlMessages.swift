@@ -1,0 +1,90 @@
+// What commands such as `launcher stop` say to the launcher of the cluster: one JSON line each.
+
+/// What can be asked of a running launcher.
+enum ControlVerb: String, CaseIterable, Sendable {
+  case status, stop, kill, restart, pause, resume
+}
+
+/// A request; the client sends one per connection.
+struct ControlRequest: Equatable, Sendable {
+  let verb: ControlVerb
+  /// Names in the user's order; empty with `isAll` for every member.
+  let members: [String]
+  let isAll: Bool
+
+  /// The longest request line, so that nobody can fill the launcher's memory.
+  static let bytesMax = 64 * 1024
+
+  init(_ verb: ControlVerb, members: [String] = [], isAll: Bool = false) {
+    self.verb = verb
+    self.members = members
+    self.isAll = isAll
+  }
+
+  var line: String {
+    JSONValue.object([
+      .init("verb", .string(verb.rawValue)),
+      .init("members", .array(members.map { .string($0) })),
+      .init("all", .bool(isAll)),
+    ]).compactText + "\n"
+  }
+
+  /// - Throws: ``ControlError`` in words for the client's user.
+  init(parsing line: String) throws(ControlError) {
+    guard let json = JSONValue(parsing: line), let word = json["verb"]?.text else {
+      throw ControlError("the launcher did not understand the request")
+    }
+    guard let verb = ControlVerb(rawValue: word) else {
+      throw ControlError("the launcher that runs the cluster does not know \"\(word)\"")
+    }
+    self.verb = verb
+    members = (json["members"]?.elements ?? []).compactMap(\.text)
+    isAll = json["all"]?.flag ?? false
+  }
+}
+
+/// A request failed; the text is for the user.
+struct ControlError: Error, Equatable, CustomStringConvertible {
+  let description: String
+
+  init(_ description: String) { self.description = description }
+}
+
+/// An answer: any number of notes, then one of the others.
+enum ControlReply: Equatable, Sendable {
+  /// Something that has been done.
+  case note(String)
+  case status(ClusterReport)
+  case done
+  case failed(String)
+
+  var isFinal: Bool {
+    if case .note = self { false } else { true }
+  }
+
+  var line: String {
+    let member: JSONValue.Member =
+      switch self {
+      case .note(let text): .init("note", .string(text))
+      case .status(let report): .init("status", report.json)
+      case .done: .init("done", .bool(true))
+      case .failed(let text): .init("error", .string(text))
+      }
+    return JSONValue.object([member]).compactText + "\n"
+  }
+
+  init?(parsing line: String) {
+    guard let json = JSONValue(parsing: line) else { return nil }
+    if let text = json["note"]?.text {
+      self = .note(text)
+    } else if let text = json["error"]?.text {
+      self = .failed(text)
+    } else if let report = json["status"].flatMap(ClusterReport.init(json:)) {
+      self = .status(report)
+    } else if json["done"]?.flag == true {
+      self = .done
+    } else {
+      return nil
+    }
+  }
+}
