@@ -127,7 +127,9 @@ package struct ProtobufReader {
   package mutating func next() throws(ProtobufError) -> Field? {
     guard offset < buffer.count else { return nil }
     let tag = try varint()
-    guard let number = Int(exactly: tag >> 3), number > 0 else { throw .badTag(tag) }
+    // 29 bits are what a field number may have; other readers refuse what is larger, too.
+    guard tag <= UInt64(UInt32.max), tag >> 3 > 0 else { throw .badTag(tag) }
+    let number = Int(tag >> 3)
     switch tag & 7 {
     case 0: return Field(number: number, value: .varint(try varint()))
     case 1: return Field(number: number, value: .fixed(try fixed(8)))

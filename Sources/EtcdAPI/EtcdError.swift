@@ -95,6 +95,22 @@ extension EtcdError {
 
   // Membership.
   package static let memberNotFound = EtcdError(.notFound, "etcdserver: member not found")
+  package static let memberURLsInvalid = EtcdError(
+    .invalidArgument, "etcdserver: given member URLs are invalid")
+  package static let memberExists = EtcdError(
+    .failedPrecondition, "etcdserver: member ID already exist")
+  package static let peerURLExists = EtcdError(
+    .failedPrecondition, "etcdserver: Peer URLs already exists")
+  package static let memberNotLearner = EtcdError(
+    .failedPrecondition, "etcdserver: can only promote a learner member")
+  package static let learnerNotReady = EtcdError(
+    .failedPrecondition,
+    "etcdserver: can only promote a learner member which is in sync with leader")
+  package static let tooManyLearners = EtcdError(
+    .failedPrecondition, "etcdserver: too many learner members in cluster")
+  /// With the code that etcd really sends.
+  package static let notEnoughStartedMembers = EtcdError(
+    .unknown, "etcdserver: re-configuration failed due to not enough started members")
   package static let unhealthy = EtcdError(.unavailable, "etcdserver: unhealthy cluster")
   package static let learnerUnsupported = EtcdError(
     .failedPrecondition, "etcdserver: rpc not supported for learner")

@@ -133,6 +133,8 @@ package actor RaftNode {
   private var parked: [(ids: [UInt64], payloads: [Bytes], tick: Int)] = []
   private var parkedBytes = 0
   private var ticks = 0
+  /// A member that is alone need not wait for anybody's silence before it leads.
+  private var campaignsWhenReady = false
 
   package init(core: RaftCore, policy: LogPolicy, executor: any ActorExecutor) {
     self.core = core
@@ -166,7 +168,9 @@ package actor RaftNode {
       core.tick()
       proposeParked()
     case .advance(let ticks): for _ in 0..<ticks where core.role == .follower { core.tick() }
-    case .campaign: core.campaign()
+    case .campaign:
+      campaignsWhenReady = true
+      campaignIfReady()
     case .propose(let ids, let payloads): propose(ids, payloads)
     case .proposeAsLeader(let term, let payloads):
       if core.role == .leader, core.term == term { _ = core.propose(payloads) }
@@ -179,8 +183,12 @@ package actor RaftNode {
     case .persisted(let sequence):
       persisted = max(persisted, sequence)
       core.persisted(sequence)
-    case .applied(let index): core.applied(through: index)
+    case .applied(let index):
+      core.applied(through: index)
+      campaignIfReady()
     case .configurationApplied(let change, let index):
+      // A snapshot that was accepted meanwhile has brought a newer configuration.
+      guard index > core.log.baseIndex else { break }
       configurationChangedAt = index
       core.applyConfChange(change)
     case .stored(let index): trimLog(stored: index)
@@ -212,16 +220,28 @@ package actor RaftNode {
     parkedBytes += bytes
   }
 
+  /// A core does not stand for election before it has applied what it knows of the membership.
+  private func campaignIfReady() {
+    guard campaignsWhenReady else { return }
+    core.campaign()
+    campaignsWhenReady = core.role == .follower
+  }
+
   /// Offers parked proposals again, unless their callers have given up by now: what was never in a
   /// log may be proposed as if it had just come.
   private func proposeParked() {
     guard !parked.isEmpty else { return }
+    let deadline = ticks - policy.parkedTicksMax
+    while let first = parked.first, first.tick < deadline {
+      parkedBytes -= first.payloads.reduce(0) { $0 + $1.count }
+      outlets?.proposalsDropped(first.ids, .noLeader)
+      parked.removeFirst()
+    }
+    guard core.leader != 0 else { return }
     let waiting = parked
     parked = []
     parkedBytes = 0
-    for (ids, payloads, tick) in waiting where ticks - tick <= policy.parkedTicksMax {
-      propose(ids, payloads, since: tick)
-    }
+    for (ids, payloads, tick) in waiting { propose(ids, payloads, since: tick) }
   }
 
   private func deliverEffects() {

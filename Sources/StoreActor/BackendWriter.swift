@@ -1,11 +1,14 @@
 package import Actors
 package import Base
+import Synchronization
 
 /// What the thread that owns the store's file is asked to do, in order.
 package enum BackendInput: Sendable {
   case commit(SealedBuffer)
   /// Gives the space of removed records back to the file system.
   case defragment(id: UInt64)
+  /// The next slice of it.
+  case continueDefragment
   /// Writes the store as of the last commit to a file.
   case export(id: UInt64, path: String, overrides: SnapshotOverrides)
   /// Replaces the store by a received file.
@@ -17,10 +20,11 @@ package enum BackendInput: Sendable {
 package enum BackendReport: Sendable {
   case committed(id: UInt64, index: LogIndex, nanoseconds: UInt64)
   case defragmented(id: UInt64, BackendError?)
-  case exported(id: UInt64, path: String, Result<Int, BackendError>)
+  /// The file holds the store as of this entry.
+  case exported(id: UInt64, path: String, Result<LogIndex, BackendError>)
   case installed(Result<SnapshotContents, BackendError>)
   case hashed(id: UInt64, Result<UInt32, BackendError>)
-  /// A commit failed. With `canRetry`, nothing was written and the buffer is kept.
+  /// A commit failed. Of a full disk or map nothing was written: it may be tried again.
   case failed(BackendError)
 }
 
@@ -37,14 +41,20 @@ package actor BackendWriter {
 
   package nonisolated let inbox = Inbox<BackendInput>(name: "backend", limit: inboxLimit)
   private let backend: Backend
+  private let exporter: any ActorExecutor
+  /// Callers of the defragmentation under way, and of the one after it.
+  private var defragmenting: [UInt64] = []
+  private var defragmentNext: [UInt64] = []
   private let report: @Sendable (BackendReport) -> Void
 
+  /// - Parameter exporter: where snapshot files are written, which takes long for large stores.
   package init(
-    backend: Backend, executor: any ActorExecutor,
+    backend: Backend, executor: any ActorExecutor, exporter: any ActorExecutor,
     report: @escaping @Sendable (BackendReport) -> Void
   ) {
     self.backend = backend
     self.executor = executor
+    self.exporter = exporter
     self.report = report
   }
 
@@ -60,23 +70,76 @@ package actor BackendWriter {
     switch input {
     case .commit(let sealed): commit(sealed)
     case .defragment(let id):
-      do throws(BackendError) {
-        try backend.defragment()
-        report(.defragmented(id: id, nil))
-      } catch {
-        report(.defragmented(id: id, error))
-      }
+      if defragmenting.isEmpty { beginDefragment([id]) } else { defragmentNext.append(id) }
+    case .continueDefragment: continueDefragment()
     case .export(let id, let path, let overrides):
-      report(.exported(id: id, path: path, Result { () throws(BackendError) in
-        try SnapshotFile.export(from: try backend.makeReadView(), to: path, overrides: overrides)
-      }))
+      export(id, path, overrides)
     case .install(let path):
+      // It leaves a file without free space, which is what was asked for.
+      for id in defragmenting + defragmentNext { report(.defragmented(id: id, nil)) }
+      defragmenting = []
+      defragmentNext = []
       report(.installed(Result { () throws(BackendError) in
         try backend.installSnapshot(path: path)
       }))
     case .hash(let id):
       report(.hashed(id: id, Result { () throws(BackendError) in try backend.hashBackend() }))
     }
+  }
+
+  /// Pins what is committed now; the file is written on a thread of its own, so that commits go on.
+  private func export(_ id: UInt64, _ path: String, _ overrides: SnapshotOverrides) {
+    let report = report
+    do throws(BackendError) {
+      let index = backend.progress.consistentIndex
+      let view = PinnedView(try backend.makeReadView())
+      exporter.execute {
+        report(
+          .exported(
+            id: id, path: path,
+            Result { () throws(BackendError) in
+              _ = try SnapshotFile.export(from: view.take(), to: path, overrides: overrides)
+              return index
+            }))
+      }
+    } catch {
+      report(.exported(id: id, path: path, .failure(error)))
+    }
+  }
+
+  // MARK: - Defragmentation, in slices between commits
+
+  private func beginDefragment(_ ids: [UInt64]) {
+    defragmenting = ids
+    do throws(BackendError) {
+      try backend.beginDefragment()
+      inbox.send(.continueDefragment)
+    } catch {
+      endDefragment(error)
+    }
+  }
+
+  private func continueDefragment() {
+    guard !defragmenting.isEmpty else { return }
+    do throws(BackendError) {
+      guard try backend.continueDefragment(maxBytes: Backend.copySliceBytes) else {
+        inbox.send(.continueDefragment)
+        return
+      }
+      try backend.finishDefragment()
+      endDefragment(nil)
+    } catch {
+      endDefragment(error)
+    }
+  }
+
+  private func endDefragment(_ error: BackendError?) {
+    for id in defragmenting { report(.defragmented(id: id, error)) }
+    defragmenting = []
+    guard !defragmentNext.isEmpty else { return }
+    let ids = defragmentNext
+    defragmentNext = []
+    beginDefragment(ids)
   }
 
   private func commit(_ sealed: SealedBuffer) {
@@ -90,5 +153,23 @@ package actor BackendWriter {
     } catch {
       report(.failed(error))
     }
+  }
+}
+
+/// Carries a read view to the thread that will use it. LMDB's read transactions may change threads
+/// between uses (they are opened without thread-local slots).
+private final class PinnedView: Sendable {
+  private let slot: Mutex<ReadView?>
+
+  init(_ view: sending ReadView) { slot = Mutex(view) }
+
+  func take() -> sending ReadView {
+    let view = slot.withLock { slot in
+      let view = slot
+      slot = nil
+      return view
+    }
+    guard let view else { preconditionFailure("a view is taken once") }
+    return view
   }
 }

@@ -16,8 +16,8 @@ package struct CompactionSchedule: Sendable {
   private static let revisionInterval: UInt64 = 300_000_000_000
 
   private let policy: Policy
-  private var nextSample: UInt64
-  /// Revisions seen at past samples, oldest first.
+  private var nextLook: UInt64
+  /// Revisions seen at past looks, oldest first.
   private var samples: [Int64] = []
   private var lastSuccess: UInt64
   private var hasSucceeded = false
@@ -27,46 +27,52 @@ package struct CompactionSchedule: Sendable {
   package init(policy: Policy, now: UInt64) {
     self.policy = policy
     lastSuccess = now
-    nextSample = now
-    nextSample = policy == .off ? .max : now + interval
+    nextLook = now
+    switch policy {
+    case .off: nextLook = .max
+    case .periodic: break
+    case .revisions: nextLook += Self.revisionInterval
+    }
   }
 
-  /// Between two looks at the revision.
-  private var interval: UInt64 {
+  /// Nanoseconds between two looks at the revision.
+  package var interval: UInt64 {
     switch policy {
     case .off: .max
-    case .periodic(let retention): min(retention, Self.hour) / 10
+    case .periodic(let retention): max(1, min(retention, Self.hour) / 10)
     case .revisions: Self.revisionInterval
     }
   }
 
   /// - Parameter mayCompact: only the leader compacts; the others keep taking samples.
-  /// - Returns: the revision to compact at, once per success; ask `finished` with the outcome.
+  /// - Returns: the revision to compact at. Nothing more happens before `finished` tells how it went.
   package mutating func tick(now: UInt64, revision: Int64, mayCompact: Bool) -> Int64? {
-    guard policy != .off, now >= nextSample else { return nil }
-    nextSample += interval
-    if nextSample <= now { nextSample = now + interval }
-    guard proposed == nil else { return nil }
+    guard policy != .off, proposed == nil, now >= nextLook else { return nil }
+    nextLook += interval
+    if nextLook <= now { nextLook = now + interval }
     switch policy {
     case .off: return nil
     case .revisions(let kept):
       let target = revision - kept
-      guard mayCompact, target > 0, target != lastRevision else { return nil }
-      proposed = target
+      if mayCompact, target > 0, target != lastRevision { proposed = target }
     case .periodic(let retention):
+      if mayCompact, let oldest = samples.first, isDue(now, retention), oldest != lastRevision {
+        proposed = oldest
+      }
+      // After the decision, as etcd does: what is compacted is at least the whole period old.
       samples.append(revision)
-      let window = Int(retention / max(interval, 1)) + 1
+      let window = Int(clamping: retention / interval) + 1
       if samples.count > window { samples.removeFirst(samples.count - window) }
-      let wait = hasSucceeded ? min(retention, Self.hour) : retention
-      guard mayCompact, now - lastSuccess >= wait, let oldest = samples.first,
-        oldest != lastRevision
-      else { return nil }
-      proposed = oldest
     }
     return proposed
   }
 
-  /// - Parameter succeeded: also if history was compacted further already.
+  private func isDue(_ now: UInt64, _ retention: UInt64) -> Bool {
+    now - lastSuccess >= (hasSucceeded ? min(retention, Self.hour) : retention)
+  }
+
+  /// - Parameter succeeded: also if history was compacted further already. Otherwise the next look
+  ///   tries again.
   package mutating func finished(now: UInt64, succeeded: Bool) {
     guard let revision = proposed else { return }
     proposed = nil

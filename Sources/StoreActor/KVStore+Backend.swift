@@ -33,6 +33,7 @@ extension KVStore {
       reading { () throws(BackendError) in
         try machine.kv.store.buffers.didCommit(through: id)
       }
+      answerCommitted(through: id)
       outlets.measured(.commit(nanoseconds: nanoseconds))
       outlets.stored(index)
     case .failed(let error): commitFailed(error)
@@ -70,10 +71,14 @@ extension KVStore {
   private func commitFailed(_ error: BackendError) {
     switch error {
     case .diskFull, .mapFull:
-      outlets.raiseNoSpace()
+      raiseNoSpace()
       retryCommitsAtTick = ticks + 10
     default: outlets.failed("\(error)")
     }
+  }
+
+  func raiseNoSpace() {
+    outlets.raiseNoSpace(machine.alarms.alarms.hasNoSpace(of: machine.settings.member))
   }
 
   /// Offers buffers again that found the disk full.
@@ -92,8 +97,11 @@ extension KVStore {
   func makeSnapshot(for member: MemberID) {
     nextExport += 1
     snapshotRequests[nextExport] = member
-    exportedAt[nextExport] = SnapshotMetadata(
-      index: machine.applied, term: machine.appliedTerm, confState: machine.membership.confState)
+    exportedAt[nextExport] = Snapshot(
+      metadata: SnapshotMetadata(
+        index: machine.applied, term: machine.appliedTerm,
+        confState: machine.membership.confState),
+      data: machine.membership.v2StoreJSON())
     seal()
     var overrides = SnapshotOverrides()
     overrides.set(.meta, BackendKey.confState, confStateJSON)
@@ -129,24 +137,27 @@ extension KVStore {
     return parts.count >= 2 && (parts[0], parts[1]) >= (3, 6)
   }
 
-  private func exported(_ id: UInt64, _ path: String, _ result: Result<Int, BackendError>) {
+  private func exported(_ id: UInt64, _ path: String, _ result: Result<LogIndex, BackendError>) {
     guard let member = snapshotRequests.removeValue(forKey: id) else {
       return outlets.exported(id, result.map { _ in path })
     }
-    let metadata = exportedAt.removeValue(forKey: id)
-    switch result {
-    case .success:
-      let snapshot = metadata.map {
-        Snapshot(metadata: $0, data: machine.membership.v2StoreJSON())
-      }
+    let snapshot = exportedAt.removeValue(forKey: id)
+    // A commit that found the disk full leaves the file behind the state: not what was announced.
+    if case .success(let index) = result, index == snapshot?.metadata.index {
       outlets.snapshotMade(member, snapshot, path)
-    case .failure: outlets.snapshotMade(member, nil, path)
+    } else {
+      outlets.snapshotMade(member, nil, path)
     }
   }
 
   // MARK: - Snapshots in
 
   func install(_ snapshot: Snapshot, path: String) {
+    guard installing == nil else {
+      if let older = installNext { unlink(older.path) }
+      installNext = (snapshot, path)
+      return
+    }
     installing = (snapshot, path)
     backendInbox.send(.install(path: path))
   }
@@ -177,11 +188,19 @@ extension KVStore {
     for write in machine.membership.tableWrites {
       if let value = write.value { machine.kv.store.buffers.put(write.bucket, write.key, value) }
     }
-    compactionUnderWay = machine.kv.finishedCompactRevision < machine.kv.compactRevision
+    // The file's own tables may be older than what the message told: they are not left like that.
+    seal()
+    replies += uncommittedReplies.map(\.reply)
+    uncommittedReplies = []
+    resetCompaction()
     hub.storeRestored(
       currentRevision: machine.kv.currentRevision, compactRevision: machine.kv.compactRevision)
     outlets.membershipChanged(machine.membership)
     outlets.snapshotInstalled(machine.applied)
     outlets.stored(machine.applied)
+    if let next = installNext {
+      installNext = nil
+      install(next.snapshot, path: next.path)
+    }
   }
 }

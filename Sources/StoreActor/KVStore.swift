@@ -22,11 +22,17 @@ package actor KVStore {
     package var progressTicks: Int
     /// Nanoseconds beyond which applying a batch is reported as slow.
     package var slowApply: UInt64
+    /// Records that compaction removes between two pauses.
+    package var compactionBatch: Int
+    /// Whether to hash the history before each compaction, to be compared with other members.
+    package var hashesCompactions: Bool
 
     package init(
       quotaBytes: Int64?, electionTimeout: UInt64, fragmentBytes: Int, snapshotDirectory: String,
-      progressTicks: Int, slowApply: UInt64
+      progressTicks: Int, slowApply: UInt64, compactionBatch: Int, hashesCompactions: Bool
     ) {
+      self.compactionBatch = compactionBatch
+      self.hashesCompactions = hashesCompactions
       self.slowApply = slowApply
       self.quotaBytes = quotaBytes
       self.electionTimeout = electionTimeout
@@ -67,12 +73,24 @@ package actor KVStore {
   /// Reads that wait for an entry, by arrival.
   var waitingReads: [(atLeast: LogIndex, reads: [StoreRead])] = []
   /// Long reads under way.
-  var cursors: [(id: UInt64, read: SlicedRead)] = []
+  var longReads: [LongRead] = []
   /// Keepalives of expired leases: answered when the revocation is applied.
   var expiring: [(id: UInt64, lease: LeaseID)] = []
   /// Callers of physical compactions, with the replies they wait for.
   var compactionWaiters: [(revision: Int64, reply: StoreReply)] = []
   var compactionUnderWay = false
+  /// Between two slices; ended by an input.
+  var compactionPauses = false
+  /// The last one whose end was stored and told.
+  var reportedCompactRevision: Int64
+  /// The hash that is taken before the compaction under way removes anything.
+  var compactionHash: HashCursor?
+  /// Of the last compactions, oldest first.
+  var compactionHashes: [KeyValueHash] = []
+  /// Replies that are due once a buffer is in the file.
+  var uncommittedReplies: [(buffer: UInt64, reply: StoreReply)] = []
+  /// Defragmentations to be begun after the compaction under way.
+  var waitingDefragments: [UInt64] = []
 
   /// Sealed buffers whose commit is not reported yet, oldest first.
   var committing: [SealedBuffer] = []
@@ -81,10 +99,14 @@ package actor KVStore {
   var lastSealTick = 0
   var snapshotRequests: [UInt64: MemberID] = [:]
   var nextExport: UInt64 = 1 << 63
-  var exportedAt: [UInt64: SnapshotMetadata] = [:]
+  var exportedAt: [UInt64: Snapshot] = [:]
   var installing: (snapshot: Snapshot, path: String)?
+  /// A newer snapshot that arrived meanwhile.
+  var installNext: (snapshot: Snapshot, path: String)?
   var ticks = 0
   var workIsDue = false
+  /// The process is about to end: nothing more is begun.
+  var isEnding = false
   /// The term whose first entry has to be applied before leases count down here.
   var promotesAtTerm: Term?
 
@@ -106,7 +128,8 @@ package actor KVStore {
     role = RaftCore.SoftState(role: .follower, leader: 0, term: 0)
     sealedIndex = machine.applied
     compactionUnderWay = machine.kv.finishedCompactRevision < machine.kv.compactRevision
-    board = Mutex(Self.status(machine, backend, hub))
+    reportedCompactRevision = machine.kv.finishedCompactRevision
+    board = Mutex(Self.status(machine, backend, hub, []))
   }
 
   package nonisolated func start() {
@@ -138,31 +161,38 @@ package actor KVStore {
     case .backend(let report): handle(report)
     case .makeSnapshot(let member): makeSnapshot(for: member)
     case .exportSnapshot(let id): exportSnapshot(id: id)
-    case .defragment(let id): backendInbox.send(.defragment(id: id))
+    case .defragment(let id): defragment(id)
     case .hash(let id):
       seal()
       backendInbox.send(.hash(id: id))
     case .install(let snapshot, let path): install(snapshot, path: path)
     case .work: work()
-    case .flush: seal()
+    case .pauseEnded: compactionPauses = false
+    case .flush:
+      isEnding = true
+      seal()
+    case .continueRangeStream(let id): continueStream(id: id)
+    case .endRangeStream(let id): endRead(id: id)
     }
   }
 
   private func finishBatch(appliedBefore: inout LogIndex) {
     if hub.hasOutput { deliverWatchOutput() }
+    // Whoever gets a reply and asks for the status finds there what the reply says.
+    let status = Self.status(machine, backend, hub, compactionHashes)
+    board.withLock { $0 = status }
     if !replies.isEmpty {
       outlets.reply(replies)
       replies.removeAll(keepingCapacity: true)
     }
     if machine.applied != appliedBefore { outlets.applied(machine.applied) }
     if machine.kv.store.buffers.pendingBytes > Self.commitBytes { sealIfIdle() }
-    let status = Self.status(machine, backend, hub)
-    board.withLock { $0 = status }
     scheduleWork()
   }
 
   private static func status(
-    _ machine: StateMachine<DiskRecords>, _ backend: Backend, _ hub: WatchHub
+    _ machine: StateMachine<DiskRecords>, _ backend: Backend, _ hub: WatchHub,
+    _ compactionHashes: [KeyValueHash]
   ) -> StoreStatus {
     let pending = Int64(machine.kv.store.buffers.pendingBytes)
     return StoreStatus(
@@ -172,7 +202,7 @@ package actor KVStore {
       sizeInUseBytes: Int64(backend.sizeInUseBytes) + pending,
       alarms: machine.alarms.alarms, membership: machine.membership,
       leaseCount: machine.lessor.count, keyCount: machine.kv.index.liveCount,
-      watch: hub.statistics)
+      watch: hub.statistics, compactionHashes: compactionHashes)
   }
 
   // MARK: - Applying
@@ -221,13 +251,10 @@ package actor KVStore {
       outlets.configurationApplied(change, entry.index)
     }
     if output.membershipChanged { outlets.membershipChanged(machine.membership) }
-    if output.exceedsQuota { outlets.raiseNoSpace() }
-    if let compaction = output.compacted {
-      hub.compacted(to: compaction.revision)
-      compactionUnderWay = true
-      if compaction.waits, let reply = output.replies.popLast() {
-        compactionWaiters.append((compaction.revision, reply))
-      }
+    if output.exceedsQuota { raiseNoSpace() }
+    if let compaction = output.compacted { compactionAccepted(compaction) }
+    if output.waitsForCompaction, let reply = output.replies.popLast() {
+      replyAfterCompaction(reply)
     }
     if let revoked = output.revokedLease { answerExpired(revoked) }
     replies.append(contentsOf: output.replies)
@@ -239,35 +266,21 @@ package actor KVStore {
 
   private func work() {
     workIsDue = false
-    if compactionUnderWay { compactSlice() }
-    advanceCursors()
+    guard !isEnding else { return }
+    compactSlice()
+    advanceLongReads()
     catchUpWatchers()
   }
 
   private func scheduleWork() {
-    let hasWork = compactionUnderWay || !cursors.isEmpty || hub.hasUnsynced && hubHasWork
-    guard hasWork, !workIsDue else { return }
+    let hasWork = hasCompactionWork || hasLongReads || hub.hasUnsynced && hubHasWork
+    guard hasWork, !workIsDue, !isEnding else { return }
     workIsDue = true
     inbox.send(.work)
   }
 
   /// Set when the last catch-up pass found watchers that could take events.
   var hubHasWork = true
-
-  private func compactSlice() {
-    let done = machine.kv.compactionStep(keys: 500)
-    guard done else { return }
-    compactionUnderWay = false
-    let finished = machine.kv.finishedCompactRevision
-    machine.kv.store.buffers.put(
-      .meta, BackendKey.finishedCompactRevision, RevisionKey.bytes(Revision(main: finished)))
-    outlets.compactionFinished(finished)
-    // Whoever asked for a physical compaction is answered once it is on its way to the disk.
-    for waiter in compactionWaiters where waiter.revision <= finished {
-      replies.append(waiter.reply)
-    }
-    compactionWaiters.removeAll { $0.revision <= finished }
-  }
 
   private func tick() {
     ticks += 1

@@ -4,11 +4,12 @@ import EtcdAPI
 
 /// What the quota monitor hears.
 package enum QuotaInput: Sendable {
-  /// A request did not fit, here or when it was applied.
-  case exceeded
+  /// A request did not fit, here or when it was applied. With the state of this member's alarm then,
+  /// which operators may clear at any time.
+  case exceeded(alarmIsRaised: Bool)
   /// The alarm's proposal was applied (true) or failed.
   case settled(Bool)
-  case size(bytes: Int64, alarmIsRaised: Bool)
+  case size(bytes: Int64)
 }
 
 /// The actor that watches this member's share of disk space: raises the NOSPACE alarm once, however
@@ -41,7 +42,6 @@ package actor QuotaMonitor {
   private let quota: Int64?
   private let outlets: Outlets
   private var size: Int64 = 0
-  private var isRaised = false
   private var isProposing = false
   private var hasWarned = false
 
@@ -66,20 +66,19 @@ package actor QuotaMonitor {
 
   private func handle(_ input: QuotaInput) {
     switch input {
-    case .exceeded: raise()
-    case .settled(let succeeded):
+    case .exceeded(let alarmIsRaised):
+      guard !alarmIsRaised else { return outlets.settled() }
+      raise()
+    case .settled:
       isProposing = false
-      isRaised = isRaised || succeeded
       outlets.settled()
-    case .size(let bytes, let alarmIsRaised):
+    case .size(let bytes):
       size = bytes
-      if !isProposing { isRaised = alarmIsRaised }
       warnEarly()
     }
   }
 
   private func raise() {
-    guard !isRaised else { return outlets.settled() }
     guard !isProposing else { return }
     isProposing = true
     outlets.warn("message exceeded backend quota; raising alarm", size, quota ?? 0)

@@ -60,6 +60,11 @@ package enum StoreInput: Sendable {
   case install(Snapshot, path: String)
   /// Goes on with work that is done in slices.
   case work
+  /// The time asked for by ``StoreOutlets/pause`` is over.
+  case pauseEnded
+  /// The reader of a streamed range has taken most of what was sent, or has gone.
+  case continueRangeStream(id: UInt64)
+  case endRangeStream(id: UInt64)
   /// Writes everything applied to the file; for an orderly end.
   case flush
 }
@@ -78,6 +83,8 @@ package struct StoreStatus: Sendable {
   package var leaseCount: Int
   package var keyCount: Int
   package var watch: WatchStatistics
+  /// Of the last compactions, oldest first; empty unless they are to be compared.
+  package var compactionHashes: [KeyValueHash]
 }
 
 /// Where the store sends what it does. Called on the STORE thread, at most a few times per batch.
@@ -96,10 +103,13 @@ package struct StoreOutlets: Sendable {
   package var exported: @Sendable (_ id: UInt64, Result<String, BackendError>) -> Void
   /// Requests that only the leader of this term may put into the log.
   package var proposeAsLeader: @Sendable (Term, [(InternalRequestEnvelope.Kind, Bytes)]) -> Void
-  /// This member's quota is exceeded: raise the alarm.
-  package var raiseNoSpace: @Sendable () -> Void
+  /// This member's quota is exceeded: raise the alarm, unless it is raised already.
+  package var raiseNoSpace: @Sendable (_ alarmIsRaised: Bool) -> Void
   package var membershipChanged: @Sendable (Membership) -> Void
-  package var compactionFinished: @Sendable (Int64) -> Void
+  /// With the hash of the history before it, if that was taken.
+  package var compactionFinished: @Sendable (Int64, UInt32?) -> Void
+  /// Asks for ``StoreInput/pauseEnded`` after the pause between two slices of a compaction.
+  package var pause: @Sendable () -> Void
   package var measured: @Sendable (StoreMeasure) -> Void
   /// The member cannot go on; does not return.
   package var failed: @Sendable (String) -> Never
@@ -116,9 +126,10 @@ package struct StoreOutlets: Sendable {
     exported: @escaping @Sendable (UInt64, Result<String, BackendError>) -> Void,
     proposeAsLeader:
       @escaping @Sendable (Term, [(InternalRequestEnvelope.Kind, Bytes)]) -> Void,
-    raiseNoSpace: @escaping @Sendable () -> Void,
+    raiseNoSpace: @escaping @Sendable (Bool) -> Void,
     membershipChanged: @escaping @Sendable (Membership) -> Void,
-    compactionFinished: @escaping @Sendable (Int64) -> Void,
+    compactionFinished: @escaping @Sendable (Int64, UInt32?) -> Void,
+    pause: @escaping @Sendable () -> Void,
     measured: @escaping @Sendable (StoreMeasure) -> Void,
     failed: @escaping @Sendable (String) -> Never
   ) {
@@ -135,6 +146,7 @@ package struct StoreOutlets: Sendable {
     self.raiseNoSpace = raiseNoSpace
     self.membershipChanged = membershipChanged
     self.compactionFinished = compactionFinished
+    self.pause = pause
     self.measured = measured
     self.failed = failed
   }

@@ -42,6 +42,8 @@ class Member:
 
     def __init__(self, cluster, kind, name, client_port, peer_port):
         self.cluster, self.kind, self.name = cluster, kind, name
+        # How it is started while its data folder is empty; those that join get their own.
+        self.state, self.initial_cluster = "new", None
         self.client_port, self.peer_port = client_port, peer_port
         self.data = cluster.folder / name
         self.log = cluster.folder / f"{name}.log"
@@ -63,9 +65,9 @@ class Member:
             "--advertise-client-urls", f"http://{self.endpoint}",
             "--listen-peer-urls", self.peer_url,
             "--initial-advertise-peer-urls", self.peer_url,
-            "--initial-cluster", self.cluster.initial_cluster,
+            "--initial-cluster", self.initial_cluster or self.cluster.initial_cluster,
             "--initial-cluster-token", self.cluster.token,
-            "--initial-cluster-state", "new",
+            "--initial-cluster-state", self.state,
             *self.cluster.flags,
         ]
         if self.kind != "apus":
@@ -126,6 +128,7 @@ class Cluster:
     def __init__(self, kinds=("apus", "apus", "apus"), flags=(), token="test"):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="apus-test-"))
         self.flags, self.token = list(flags), token
+        self.former = []
         ports = free_ports(2 * len(kinds))
         self.members = [
             Member(self, kind, f"m{index + 1}", ports[2 * index], ports[2 * index + 1])
@@ -141,7 +144,7 @@ class Cluster:
             raise
 
     def __exit__(self, *_):
-        for member in self.members:
+        for member in self.members + self.former:
             if member.process and member.process.poll() is None:
                 member.process.send_signal(signal.SIGCONT)
                 member.kill()
@@ -168,6 +171,55 @@ class Cluster:
         if check and done.returncode != 0:
             raise AssertionError(f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
+
+    def new_member(self, kind, name):
+        """A member that is not part of the cluster yet."""
+        return Member(self, kind, name, *free_ports(2))
+
+    def add(self, kind, name, *, learner=False, endpoints=None, timeout=20, version="3.5"):
+        """Announces a new member with `member add`, and starts it as the answer says."""
+        member = self.new_member(kind, name)
+        flags = ["--learner"] if learner else []
+        deadline = time.monotonic() + timeout
+        while True:
+            done = self.ctl("member", "add", name, f"--peer-urls={member.peer_url}", *flags,
+                            endpoints=endpoints, version=version)
+            if done.returncode == 0:
+                break
+            # Members count as healthy once they have been connected for 5 s.
+            retries = ("unhealthy cluster" in done.stderr or "not enough started" in done.stderr
+                       or "too many learner" in done.stderr)
+            if not retries or time.monotonic() > deadline:
+                raise AssertionError(f"member add {name}: {done.stdout}{done.stderr}")
+            time.sleep(0.3)
+        told = dict(line.split("=", 1) for line in done.stdout.splitlines() if line.startswith("ETCD_"))
+        member.state = told["ETCD_INITIAL_CLUSTER_STATE"].strip('"')
+        member.initial_cluster = told["ETCD_INITIAL_CLUSTER"].strip('"')
+        self.members.append(member)
+        member.start()
+        return member
+
+    def listed(self, endpoints=None):
+        """Members by name, as the cluster lists them; those that never started by their peer URL."""
+        done = self.ctl("member", "list", "-w", "json", endpoints=endpoints, check=True)
+        return {each.get("name") or each["peerURLs"][0]: each for each in json.loads(done.stdout)["members"]}
+
+    def remove(self, name, *, endpoints=None, timeout=20):
+        """Removes a member with `member remove`. Its process is not touched."""
+        member_id = self.listed(endpoints)[name]["ID"]
+        deadline = time.monotonic() + timeout
+        while True:
+            done = self.ctl("member", "remove", f"{member_id:x}", endpoints=endpoints)
+            if done.returncode == 0:
+                break
+            if "unhealthy cluster" not in done.stderr or time.monotonic() > deadline:
+                raise AssertionError(f"member remove {name}: {done.stdout}{done.stderr}")
+            time.sleep(0.3)
+        gone = next((m for m in self.members if m.name == name), None)
+        self.members = [m for m in self.members if m is not gone]
+        if gone:
+            self.former.append(gone)
+        return gone
 
     def leader(self, timeout=15):
         """The member that leads, once there is one that all reachable members agree on."""

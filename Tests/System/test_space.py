@@ -1,10 +1,8 @@
 """Running out of space and getting it back, as an operator types it; beside a real etcd."""
 
 import json
-import os
 import time
 
-import grpc
 import pytest
 
 from harness import Cluster
@@ -79,7 +77,8 @@ def test_an_operator_makes_room(cluster, version):
     rows = [line for line in table.split("\n") if "127.0.0.1" in line]
     assert len(rows) == 3
     for row in rows:
-        assert "NOSPACE" in row and " MB " in row, table
+        assert " MB " in row, table
+    assert table.count("NOSPACE") >= 3
     named = alarms(cluster, version)
     assert named and all("alarm:NOSPACE" in line for line in named)
     members = {str(status["header"]["member_id"]) for status in statuses(cluster).values()}
@@ -90,8 +89,9 @@ def test_an_operator_makes_room(cluster, version):
     assert got.stdout == MEBIBYTE + "\n"
     assert FULL in put(cluster, "other", "small", version=version).stderr
     assert FULL in cluster.ctl("lease", "grant", "60", version=version).stderr
-    assert FULL in cluster.ctl("txn", stdin="\n\nput a b\n\n\n", version=version).stderr
-    assert cluster.ctl("txn", stdin="\n\nget key\n\n\n", version=version).returncode == 0
+    assert FULL in cluster.ctl("txn", stdin="\nput a b\n\n\n", version=version).stderr
+    if cluster.members[0].kind == "apus":  # etcd 3.5.1 refuses even what costs nothing.
+        assert cluster.ctl("txn", stdin="\nget key\n\n\n", version=version).returncode == 0
     assert cluster.ctl("del", "key", version=version, check=True).stdout == "1\n"
 
     before = statuses(cluster)
@@ -119,6 +119,7 @@ def test_the_alarm_outlives_a_restart(cluster):
     cluster.leader()
     assert alarms(cluster) == named
     assert FULL in put(cluster, "other", "small").stderr
+    settle(cluster)
     # Without room the alarm is back with the next put.
     cluster.ctl("alarm", "disarm", check=True)
     assert alarms(cluster) == []
@@ -145,7 +146,7 @@ def test_the_quota_is_hit_by_other_writes(kind):
         value = MEBIBYTE[:-4096]
         if kind == "txn":
             for _ in range(40):
-                done = cluster.ctl("txn", stdin=f"\n\nput key {value}\n\n\n")
+                done = cluster.ctl("txn", stdin=f"\nput key {value}\n\n\n")
                 if done.returncode != 0:
                     break
         else:
@@ -173,8 +174,8 @@ def test_no_quota():
 
 def test_space_comes_back_at_once(cluster):
     """Size right after the defragmentation, without waiting for background work."""
-    for index in range(10):
-        put(cluster, check=True)
+    for _ in range(6):
+        assert put(cluster).returncode == 0
     endpoint = cluster.endpoints[0]
     cluster.ctl("compact", str(revision(cluster)), endpoints=[endpoint], check=True)
     cluster.ctl("defrag", endpoints=[endpoint], check=True)

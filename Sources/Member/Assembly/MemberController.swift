@@ -11,8 +11,8 @@ enum ControllerInput: Sendable {
   case tick
   case softState(RaftCore.SoftState)
   case membership(Membership)
-  /// The body of a member's `/version`, or nil if it could not be asked.
-  case version(MemberID, String?)
+  /// The body of a member's `/version`, or nil if it could not be asked; in answer to that round.
+  case version(MemberID, String?, round: UInt64)
   case published(Bool)
   case versionSet(Bool)
 }
@@ -23,7 +23,7 @@ actor MemberController {
   struct Outlets: Sendable {
     var propose: @Sendable (InternalRequestEnvelope.Kind, Bytes, @escaping @Sendable (Bool) -> Void) -> Void
     var proposeLegacy: @Sendable (LegacyRequest, @escaping @Sendable (Bool) -> Void) -> Void
-    var askVersion: @Sendable (MemberRecord) -> Void
+    var askVersion: @Sendable (MemberRecord, _ round: UInt64) -> Void
     /// This member has joined and may serve.
     var joined: @Sendable () -> Void
   }
@@ -46,6 +46,8 @@ actor MemberController {
   private var softState = RaftCore.SoftState(role: .follower, leader: 0, term: 0)
   private var versions: [MemberID: String] = [:]
   private var answers = 0
+  /// Counts the rounds of asking: answers to an older one say nothing.
+  private var round: UInt64 = 0
   private var ticks = 0
   private var isPublishing = false
   private var isPublished = false
@@ -87,7 +89,8 @@ actor MemberController {
         loggedVersion = version
         log.info("set cluster version", ("cluster-version", version))
       }
-    case .version(let id, let body): answered(id, body)
+    case .version(let id, let body, let number):
+      if number == round { answered(id, body) }
     case .published(let succeeded): published(succeeded)
     case .versionSet: isSettingVersion = false
     }
@@ -110,8 +113,9 @@ actor MemberController {
     else { return }
     // Beside an etcd 3.4 the older form is the only one that everybody understands.
     let others = membership.members.filter { $0.id != member }
-    guard others.isEmpty || !versions.isEmpty || membership.clusterVersion != nil else {
-      return askVersions()
+    guard others.isEmpty || isEveryoneAsked || membership.clusterVersion != nil else {
+      if round == 0 { askVersions() }
+      return
     }
     isPublishing = true
     let done: @Sendable (Bool) -> Void = { [inbox] in inbox.send(.published($0)) }
@@ -153,11 +157,16 @@ actor MemberController {
 
   // MARK: - Cluster version
 
+  private var isEveryoneAsked: Bool { round > 0 && answers >= membership.members.count - 1 }
+
   private func askVersions() {
+    round += 1
     answers = 0
     versions = [:]
     versions[member] = ProductVersion.etcd
-    for record in membership.members where record.id != member { outlets.askVersion(record) }
+    for record in membership.members where record.id != member {
+      outlets.askVersion(record, round)
+    }
     decideVersion()
   }
 
@@ -172,7 +181,7 @@ actor MemberController {
   /// only when everybody has answered.
   private func decideVersion() {
     guard softState.role == .leader, !isSettingVersion,
-      answers >= membership.members.count - 1, !membership.members.isEmpty
+      isEveryoneAsked, !membership.members.isEmpty
     else { return }
     let all = membership.members.compactMap { versions[$0.id].flatMap(Version.init) }
     let isComplete = all.count == membership.members.count

@@ -38,14 +38,21 @@ final class MemberProcess {
       ("commit-index", storage.hardState.commit), ("applied-index", storage.applied),
       ("current-revision", storage.revision))
     metrics.info.setMemberID(storage.member.hex)
+    if let hash = storage.initialHash {
+      try InitialCorruptCheck(member: storage.member, hash: hash, log: log).run(
+        peers: storage.membership.peers,
+        timeoutMilliseconds: Int(configuration.requestTimeout.wholeNanoseconds / 1_000_000))
+    }
 
     let loop = try EventLoop()
     let logThread = try ThreadExecutor(name: "apus-log")
     let storeThread = try ThreadExecutor(name: "apus-store")
     let backendThread = try ThreadExecutor(name: "apus-backend")
+    // Not waited for at the end: a file that is half written then is removed at the next start.
+    let exportThread = try ThreadExecutor(name: "apus-export")
     let wiring = MemberWiring(
       configuration: configuration, storage: storage, snapshotDirectory: loader.snapshotDirectory,
-      loop: loop, logThread: logThread, storeThread: storeThread, backendThread: backendThread,
+      loop: loop, logThread: logThread, storeThread: storeThread, backendThread: backendThread, exportThread: exportThread,
       log: log, metrics: metrics, fatal: fatal)
     let running = try wiring.start()
     loop.run()
@@ -77,10 +84,12 @@ final class MemberProcess {
       log.info("server has already been initialized")
       return try loader.restart()
     }
-    guard configuration.initialClusterState == .new else {
-      throw StorageError(
-        "--initial-cluster-state=existing is known but not implemented yet in this version: a "
-          + "member can only be part of a cluster from its start")
+    if configuration.initialClusterState == .existing {
+      let cluster = try ExistingClusterProbe(configuration: configuration, log: log).find()
+      log.info(
+        "joining a running cluster", ("cluster-id", cluster.id.hex),
+        ("members", cluster.members.map { $0.id.hex }))
+      return try loader.join(cluster)
     }
     let identities = try configuration.bootstrapNewCluster()
     try BootstrapProbe(log: log).refuseSecondLife(of: identities)

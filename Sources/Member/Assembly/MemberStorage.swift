@@ -21,6 +21,10 @@ struct MemberStorage {
   let entries: [Entry]
   let confState: ConfState
   let isNew: Bool
+  /// The members of a running cluster that this one joins; empty at any other start.
+  let joins: [PeerMember]
+  /// Of the newest revision, if it is to be compared with the peers' before the member goes on.
+  let initialHash: KeyValueHash?
 }
 
 /// Carries a value from the thread that made it to the one that will own it: taken once.
@@ -139,6 +143,21 @@ struct StorageLoader {
       confState: ConfState(voters: identities.members.map(\.id)), isNew: true)
   }
 
+  /// The first start of a member of a running cluster: its log is empty, and so is its membership,
+  /// which keeps it from voting before it has learnt who the others are.
+  func join(_ cluster: ExistingCluster) throws -> MemberStorage {
+    let backend = try openBackend()
+    let log = try WriteAheadLog.create(
+      directory: walDirectory,
+      metadata: WALMetadata(nodeID: cluster.local, clusterID: cluster.id))
+    log.append(hardState: HardState(), entries: [])
+    try log.flush(sync: true)
+    return try assemble(
+      log: log, backend: backend, member: cluster.local, cluster: cluster.id,
+      hardState: HardState(), base: SnapshotMetadata(), entries: [], confState: ConfState(),
+      isNew: true, joins: cluster.members.map { PeerMember(id: $0.id, urls: $0.peerURLs) })
+  }
+
   /// Every later start: the log says who this member is and where it was.
   func restart() throws -> MemberStorage {
     let (log, recovered) = try WriteAheadLog.open(directory: walDirectory)
@@ -180,7 +199,7 @@ struct StorageLoader {
   private func assemble(
     log: sending WriteAheadLog, backend: Backend, member: MemberID, cluster: ClusterID,
     hardState: HardState, base: SnapshotMetadata, entries: [Entry], confState: ConfState?,
-    isNew: Bool
+    isNew: Bool, joins: [PeerMember] = []
   ) throws -> MemberStorage {
     let electionTimeout = UInt64(configuration.electionTimeout.wholeNanoseconds)
     let lessor = Lessor(
@@ -189,7 +208,7 @@ struct StorageLoader {
     let machine = try StoreLoader.load(
       backend: backend,
       settings: .init(member: member, cluster: cluster, maxLearners: configuration.maxLearners),
-      lessor: lessor, failed: failed)
+      lessor: lessor, position: base, failed: failed)
     let last = entries.last?.index ?? base.index
     guard machine.applied <= last else {
       throw StorageError(
@@ -200,11 +219,15 @@ struct StorageLoader {
     let applied = machine.applied
     let revision = machine.kv.currentRevision
     let membership = machine.membership
+    let isChecked = !isNew && configuration.featureGates.isEnabled(.initialCorruptCheck)
+    let hash = isChecked ? try machine.kv.hashKV(0) : nil
     return MemberStorage(
       member: member, cluster: cluster, log: Handover(log), backend: backend,
       machine: Handover(machine), applied: applied, revision: revision, membership: membership,
       hardState: hardState, base: base, entries: entries,
-      confState: confState ?? bootConfState(membership, applied, entries), isNew: isNew)
+      confState: confState ?? bootConfState(membership, applied, entries), isNew: isNew,
+      joins: joins,
+      initialHash: hash)
   }
 
   /// The configuration as of the store. Before the first entries are applied there is none there, but

@@ -8,8 +8,10 @@ enum SupervisorInput: Sendable {
   case softState(RaftCore.SoftState)
   /// The last client connection is gone.
   case connectionsIdle
-  /// A fault that allows no going on.
+  /// A peer says that this member is none any longer.
   case removed
+  /// The removal of this member was applied here.
+  case removalApplied
 }
 
 /// The actor that gives a member its time and its end: ticks, signals, and the steps of a shutdown.
@@ -27,6 +29,8 @@ actor MemberSupervisor {
   /// How long a shutdown waits for a new leader, and for clients to be done.
   private static let handOverMilliseconds = 1000
   private static let drainMilliseconds = 2000
+  /// How long a member goes on after it has applied its own removal.
+  private static let removalMilliseconds = 1000
 
   private nonisolated let executor: EventLoop
   nonisolated var unownedExecutor: UnownedSerialExecutor {
@@ -39,6 +43,8 @@ actor MemberSupervisor {
   private let log: EtcdLogger
   private var timer: LoopTimer?
   private var deadline: LoopTimer?
+  /// Set once this member's removal was applied.
+  private var departure: LoopTimer?
   private var signals: [SignalSource] = []
   private var ticks = 0
   private var softState = RaftCore.SoftState(role: .follower, leader: 0, term: 0)
@@ -96,10 +102,36 @@ actor MemberSupervisor {
       softState = state
       if phase == .handingOver, state.role != .leader { drain() }
     case .connectionsIdle: if phase == .draining { end() }
-    case .removed:
-      log.warn("data-dir used by this member must be removed")
-      end()
+    case .removed: endRemoved()
+    case .removalApplied: leave()
     }
+  }
+
+  // MARK: - Removal
+
+  /// The others learn of the removal from this member if it led; then it goes by itself.
+  private func leave() {
+    guard phase == .running, departure == nil else { return }
+    let first = LoopTimer(loop: executor) { self.handOverLeaving() }
+    first.schedule(afterMilliseconds: 2 * tickMilliseconds)
+    departure = first
+    wait(Self.removalMilliseconds) { self.endRemoved() }
+  }
+
+  /// Not before the successor had time to apply the removal, without which it would not stand for
+  /// election.
+  private func handOverLeaving() {
+    guard phase == .running, softState.role == .leader else { return }
+    _ = outlets.handOver()
+  }
+
+  private func endRemoved() {
+    guard phase == .running else { return }
+    log.warn(
+      "server error", ("error", "the member has been permanently removed from the cluster"))
+    log.warn("data-dir used by this member must be removed")
+    phase = .handingOver
+    drain()
   }
 
   // MARK: - The end
@@ -135,6 +167,7 @@ actor MemberSupervisor {
     guard phase != .ended else { return }
     phase = .ended
     deadline?.cancel()
+    departure?.cancel()
     timer?.cancel()
     outlets.end(signal)
   }

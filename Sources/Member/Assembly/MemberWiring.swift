@@ -16,6 +16,7 @@ struct MemberWiring {
   let logThread: ThreadExecutor
   let storeThread: ThreadExecutor
   let backendThread: ThreadExecutor
+  let exportThread: ThreadExecutor
   let log: EtcdLogger
   let metrics: MemberMetrics
   let fatal: FatalExit
@@ -57,6 +58,7 @@ struct MemberWiring {
 
     let membership = storage.membership
     peers.submit(.members(membership.peers(beside: storage), removed: membership.removed))
+    if membership.removed.contains(storage.member) { supervisorInbox.send(.removalApplied) }
     try listen(gateway)
     try peers.start()
     logWriter.start()
@@ -182,7 +184,6 @@ struct MemberWiring {
   private func peerOutlets(_ raft: RaftNode, _ running: Running) -> PeerOutlets {
     let inbox = raft.inbox
     let gateway = gatewayInbox
-    let controller = controllerInbox
     let services = servicesInbox
     let supervisor = supervisorInbox
     let log = log
@@ -209,7 +210,8 @@ struct MemberWiring {
         case .failure: gateway.send(.peerResponse(id: id, status: nil, body: []))
         }
       },
-      linkChanged: { _, isActive in
+      linkChanged: { member, isActive in
+        gateway.send(.linkChanged(member, isActive: isActive))
         // The first peer is there: no need to wait out a whole election timeout at start.
         if isActive, wakesEarly.take() { inbox.send(.advance(ticks: advance)) }
       },
@@ -248,7 +250,9 @@ struct MemberWiring {
   ) -> (KVStore, BackendWriter) {
     let reports = Relay<BackendReport>()
     let pauses = Relay<Void>()
-    let backendWriter = BackendWriter(backend: storage.backend, executor: backendThread) {
+    let backendWriter = BackendWriter(
+      backend: storage.backend, executor: backendThread, exporter: exportThread
+    ) {
       reports.send($0)
     }
     let tick = configuration.heartbeatInterval.nanoseconds
@@ -260,9 +264,15 @@ struct MemberWiring {
         fragmentBytes: Int(configuration.maxRequestBytes) + (512 << 10),
         snapshotDirectory: snapshotDirectory,
         progressTicks: Int(max(1, progress / max(1, tick))),
-        slowApply: configuration.warningApplyDuration.nanoseconds),
-      executor: storeThread, outlets: storeOutlets(raft, peers))
+        slowApply: configuration.warningApplyDuration.nanoseconds,
+        compactionBatch: configuration.compactionBatchLimit,
+        hashesCompactions: configuration.featureGates.isEnabled(.compactHashCheck)),
+      executor: storeThread, outlets: storeOutlets(raft, peers, pauses))
     let inbox = store.inbox
+    let pause = Int(configuration.compactionSleepInterval.wholeNanoseconds / 1_000_000)
+    let loop = loop
+    let pauseTimer = LoopTimer(loop: loop) { inbox.send(.pauseEnded) }
+    pauses.connect { loop.execute { pauseTimer.schedule(afterMilliseconds: max(1, pause)) } }
     reports.connect { inbox.send(.backend($0)) }
     return (store, backendWriter)
   }
@@ -278,6 +288,8 @@ struct MemberWiring {
     let fatal = fatal
     let log = log
     let member = storage.member
+    let supervisor = supervisorInbox
+    let joining = JoiningPeers(local: member, told: storage.joins)
     let slowApply = configuration.warningApplyDuration
     let ids = Mutex(RequestIDGenerator(member: ~storage.member, unixMilliseconds: 0))
     return StoreOutlets(
@@ -308,16 +320,14 @@ struct MemberWiring {
         }
         raftInbox.send(.proposeAsLeader(term, payloads: payloads))
       },
-      raiseNoSpace: { quota.send(.exceeded) },
+      raiseNoSpace: { quota.send(.exceeded(alarmIsRaised: $0)) },
       membershipChanged: { membership in
-        peers.submit(.members(membership.peers, removed: membership.removed))
+        peers.submit(.members(joining.peers(of: membership), removed: membership.removed))
         controller.send(.membership(membership))
         if let version = membership.clusterVersion {
           metrics.info.setClusterVersion(version.split(separator: ".").prefix(2).joined(separator: "."))
         }
-        if membership.removed.contains(member) {
-          log.warn("the member has been permanently removed from the cluster")
-        }
+        if membership.removed.contains(member) { supervisor.send(.removalApplied) }
       },
       compactionFinished: { revision, hash in
         if let hash {
@@ -440,9 +450,7 @@ struct MemberWiring {
       answerForwarded: { services.send(.answer($0, $1)) },
       streamer: streamer.inbox,
       quotaExceeded: {
-        // The alarm may just have been disarmed.
-        quota.send(.size(store.status, of: member))
-        quota.send(.exceeded)
+        quota.send(.exceeded(alarmIsRaised: store.status.alarms.hasNoSpace(of: member)))
       },
       connectionsIdle: { supervisor.send(.connectionsIdle) })
     var time = timespec()
@@ -463,6 +471,7 @@ struct MemberWiring {
       requestTimeout: configuration.requestTimeout.nanoseconds,
       electionTicks: configuration.electionTicks,
       tickInterval: configuration.heartbeatInterval.nanoseconds,
+      strictReconfigCheck: configuration.strictReconfigCheck,
       keepaliveMinTime: configuration.keepaliveMinTime.nanoseconds,
       keepaliveInterval: configuration.keepaliveInterval.nanoseconds,
       keepaliveTimeout: configuration.keepaliveTimeout.nanoseconds,
@@ -485,12 +494,12 @@ struct MemberWiring {
         proposeLegacy: { request, done in
           gateway.send(.proposeLegacy(request) { done($0.isMessage) })
         },
-        askVersion: { member in
+        askVersion: { member, round in
           let id = member.id
           ask(member.peerURLs, "/version", [], peers, running) { result in
             let answer = try? result.get()
             let text = answer.map { String(decoding: $0.body, as: UTF8.self) }
-            controller.send(.version(id, answer?.status == 200 ? text : nil))
+            controller.send(.version(id, answer?.status == 200 ? text : nil, round: round))
           }
         },
         joined: {
@@ -573,6 +582,7 @@ struct MemberWiring {
             ], body: body)
         },
         read: { gateway.send(.forwarded($0)) },
+        promote: { gateway.send(.promote(request: $0, $1)) },
         status: { store.status }))
   }
 
@@ -599,7 +609,7 @@ struct MemberWiring {
           let status = store.status
           compactor.inbox.send(
             .tick(revision: status.revision, isLeader: raft.status.role == .leader))
-          if ticks % 10 == 0 { quota.send(.size(status, of: member)) }
+          if ticks % 10 == 0 { quota.send(.size(bytes: status.sizeBytes)) }
         },
         handOver: {
           let best = raft.status.peers
@@ -619,14 +629,6 @@ struct MemberWiring {
   }
 }
 
-extension QuotaInput {
-  static func size(_ status: StoreStatus, of member: MemberID) -> QuotaInput {
-    .size(
-      bytes: status.sizeBytes,
-      alarmIsRaised: status.alarms.contains { $0.member == member && $0.kind == .nospace })
-  }
-}
-
 extension StoreReply.Outcome {
   var isMessage: Bool {
     if case .message = self { true } else { false }
@@ -639,7 +641,9 @@ extension Membership {
 
   /// The same before the first entries are applied, which name the members of a new cluster.
   func peers(beside storage: MemberStorage) -> [PeerMember] {
-    guard members.isEmpty else { return peers }
+    guard members.isEmpty, storage.joins.isEmpty else {
+      return JoiningPeers(local: storage.member, told: storage.joins).peers(of: self)
+    }
     return storage.entries.prefix { $0.kind == .configurationChange }.compactMap { entry in
       guard let change = try? ConfChange(decoding: entry.data),
         let context = try? MemberContext(decoding: change.context)

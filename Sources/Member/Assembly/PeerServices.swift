@@ -17,10 +17,11 @@ actor PeerServices {
   struct Outlets: Sendable {
     var respond: @Sendable (_ id: UInt64, _ status: Int, _ contentType: String, Bytes) -> Void
     var read: @Sendable (ForwardedRead) -> Void
+    var promote: @Sendable (_ id: UInt64, MemberID) -> Void
     var status: @Sendable () -> StoreStatus
   }
 
-  private enum Pending { case renewal, timeToLive, hash }
+  enum Pending { case renewal, timeToLive, hash, promotion }
 
   private nonisolated let executor: any ActorExecutor
   nonisolated var unownedExecutor: UnownedSerialExecutor {
@@ -28,7 +29,7 @@ actor PeerServices {
   }
 
   nonisolated let inbox: Inbox<PeerServiceInput>
-  private let outlets: Outlets
+  let outlets: Outlets
   private var pending: [UInt64: Pending] = [:]
 
   init(
@@ -57,10 +58,7 @@ actor PeerServices {
   private func serve(_ request: PeerRequest) {
     switch (request.path, request.method) {
     case ("/members", "GET"):
-      let members = outlets.status().membership.members.map {
-        String(decoding: $0.encodedJSON(), as: UTF8.self)
-      }
-      respond(request.id, json: "[\(members.joined(separator: ","))]\n")
+      respond(request.id, json: membersPage)
     case ("/version", "GET"):
       let cluster = outlets.status().membership.clusterVersion ?? "not_decided"
       respond(
@@ -74,15 +72,30 @@ actor PeerServices {
     case ("/members", _), ("/version", _), ("/downgrade/enabled", _), ("/leases", _),
       ("/leases/internal", _), ("/members/hashkv", _):
       respond(request.id, 405, "Method Not Allowed\n")
+    case (let path, let method) where path.hasPrefix(Self.promotionPath):
+      if method == "POST" {
+        promote(request)
+      } else {
+        respond(request.id, 405, "Method Not Allowed\n")
+      }
     default: respond(request.id, 404, "404 page not found\n")
     }
   }
 
-  private func respond(_ id: UInt64, _ status: Int, _ text: String) {
+  var membersPage: String {
+    let members = outlets.status().membership.members.map {
+      String(decoding: $0.encodedJSON(), as: UTF8.self)
+    }
+    return "[\(members.joined(separator: ","))]\n"
+  }
+
+  func expect(_ kind: Pending, for id: UInt64) { pending[id] = kind }
+
+  func respond(_ id: UInt64, _ status: Int, _ text: String) {
     outlets.respond(id, status, "text/plain; charset=utf-8", Bytes(text.utf8))
   }
 
-  private func respond(_ id: UInt64, json: String) {
+  func respond(_ id: UInt64, json: String) {
     outlets.respond(id, 200, "application/json", Bytes(json.utf8))
   }
 
@@ -125,6 +138,7 @@ actor PeerServices {
     guard let kind = pending.removeValue(forKey: id) else { return }
     do {
       switch outcome {
+      case .failure(let error) where kind == .promotion: refusePromotion(id, error)
       case .failure(let error): refuse(id, error)
       case .message(let message): try answer(id, kind, message)
       }
@@ -135,6 +149,7 @@ actor PeerServices {
 
   private func answer(_ id: UInt64, _ kind: Pending, _ message: Bytes) throws {
     switch kind {
+    case .promotion: promoted(id)
     case .renewal:
       var response = try Etcdserverpb_LeaseKeepAliveResponse(serializedBytes: message)
       guard response.ttl > 0 else { return respond(id, 404, "lease not found\n") }
@@ -154,7 +169,9 @@ actor PeerServices {
       let hash = try Etcdserverpb_HashKVResponse(serializedBytes: message)
       respond(
         id,
-        json: "{\"header\":{\"revision\":\(hash.header.revision)},\"hash\":\(hash.hash),"
+        json: "{\"header\":{\"cluster_id\":\(hash.header.clusterID),"
+          + "\"member_id\":\(hash.header.memberID),\"revision\":\(hash.header.revision),"
+          + "\"raft_term\":\(hash.header.raftTerm)},\"hash\":\(hash.hash),"
           + "\"compact_revision\":\(hash.compactRevision),\"hash_revision\":\(hash.hashRevision)}")
     }
   }

@@ -31,7 +31,8 @@ package struct FeatureGates: Sendable, Equatable {
       case .txnModeWriteWithSharedBuffer, .fastLeaseKeepAlive, .priorityRequest, .allAlpha,
         .allBeta:
         .accepted
-      case .stopGRPCServiceOnDefrag, .initialCorruptCheck, .compactHashCheck, .leaseCheckpoint,
+      case .initialCorruptCheck, .compactHashCheck: .supported
+      case .stopGRPCServiceOnDefrag, .leaseCheckpoint,
         .leaseCheckpointPersist, .setMemberLocalAddr:
         .unfinished
       }

@@ -258,9 +258,12 @@ extension FlagTable {
     .features,
     [
       ("enable-grpc-gateway", .bool, "true", .accepted, "Serve the JSON form of the API."),
-      ("corrupt-check-time", .duration, "0s", .unfinished, "Period of corruption checks."),
       (
-        "compact-hash-check-time", .duration, "1m0s", .accepted,
+        "corrupt-check-time", .duration, "0s", .supported,
+        "Period at which the leader compares all members' data; 0 turns it off."
+      ),
+      (
+        "compact-hash-check-time", .duration, "1m0s", .supported,
         "Period of compaction hash checks; needs the feature gate CompactHashCheck."
       ),
       (

@@ -87,6 +87,10 @@ package struct MemberConfiguration: Sendable {
   package var warningUnaryRequestDuration: Duration
   /// `--metrics=extensive`: RPC latency histograms.
   package var extensiveMetrics: Bool
+  /// Between two comparisons of all members' hashes; zero turns them off.
+  package var corruptCheckTime: Duration
+  /// Between two comparisons of what members hashed at compactions; needs the gate. Never zero.
+  package var compactHashCheckTime: Duration
   package var featureGates: FeatureGates
 
   /// Ticks of ``heartbeatInterval`` in an election timeout. At least 5.
@@ -153,6 +157,8 @@ extension MemberConfiguration {
     warningUnaryRequestDuration =
       values.duration("warning-unary-request-duration").orDefault(.milliseconds(300))
     extensiveMetrics = values.text("metrics") == "extensive"
+    corruptCheckTime = values.duration("corrupt-check-time")
+    compactHashCheckTime = values.duration("compact-hash-check-time")
     featureGates = FeatureGates(values.gates("feature-gates"))
   }
 

@@ -22,6 +22,8 @@ final class ClientConnection: GRPCServerDelegate {
 
   /// Output that may wait in the socket before the session's calls are held back.
   private static let outputBytesMax = 4 << 20
+  /// Requests for pages that may wait on one connection.
+  private static let pagesQueuedMax = 16
 
   let id: UInt64
   let stream: StreamConnection
@@ -71,6 +73,11 @@ final class ClientConnection: GRPCServerDelegate {
       codec = HTTP1ServerCodec()
     }
     first.withUnsafeBytes { receive($0, now: now) }
+  }
+
+  /// The socket takes bytes again.
+  func becameWritable() {
+    if codec != nil { answerNextPage() } else { touch() }
   }
 
   func touch() {
@@ -169,6 +176,7 @@ final class ClientConnection: GRPCServerDelegate {
         case .end:
           guard let head else { return }
           pages.append((PageRequest(method: head.method, target: head.target), head.keepAlive))
+          if pages.count > Self.pagesQueuedMax { stream.pauseReading() }
         }
       }
     } catch {
@@ -185,7 +193,10 @@ final class ClientConnection: GRPCServerDelegate {
 
   private func answerNextPage() {
     guard !answersPage, !isClosed, !pages.isEmpty else { return }
+    // A client that does not read its answers gets no further ones.
+    guard stream.isWritable else { return }
     let (page, keepAlive) = pages.removeFirst()
+    if pages.count < Self.pagesQueuedMax { stream.resumeReading() }
     answersPage = true
     handlers.page(page) { [weak self] response in
       guard let self, !isClosed else { return }

@@ -26,7 +26,12 @@ extension ClientGateway {
   }
 
   func received(_ call: ServerCall, _ message: UnsafeRawBufferPointer) {
-    guard let handle = (call.userData as? CallBox)?.handle, !call.isFinished else { return }
+    guard let box = call.userData as? CallBox, !call.isFinished else { return }
+    let handle = box.handle
+    guard handle.method.isBidirectional || !box.hasRequest else {
+      return fail(handle, EtcdError(.internal, "grpc: a unary call takes one message"))
+    }
+    box.hasRequest = true
     metrics.grpc.methods[handle.method.metricsIndex].messagesReceived.increment()
     do {
       try dispatch(handle, message)
@@ -40,9 +45,12 @@ extension ClientGateway {
   }
 
   func halfClosed(_ call: ServerCall) {
-    guard let handle = (call.userData as? CallBox)?.handle else { return }
+    guard let box = call.userData as? CallBox else { return }
     // A watch goes on until it is cancelled; keepalives end after the answers that are due.
-    if handle.method == .leaseKeepAlive { keepAliveHalfClosed(call) }
+    if box.handle.method == .leaseKeepAlive { return keepAliveHalfClosed(call) }
+    if !box.handle.method.isBidirectional, !box.hasRequest {
+      fail(box.handle, EtcdError(.internal, "grpc: the call has no request message"))
+    }
   }
 
   func cancelled(_ call: ServerCall) {
@@ -51,6 +59,11 @@ extension ClientGateway {
     if let stream = box.watchStream { closeWatch(stream) }
     if let stream = box.keepAlive { keepAlives[stream] = nil }
     if let transfer = box.snapshot { abandonSnapshot(transfer) }
+    if let stream = box.rangeStream {
+      _ = waiters.take(stream)
+      outlets.store.send(.endRangeStream(id: stream))
+    }
+    if let id = box.concurrency { leaveConcurrency(id) }
     call.userData = nil
   }
 
@@ -58,6 +71,9 @@ extension ClientGateway {
     guard let box = call.userData as? CallBox else { return }
     if let stream = box.watchStream { watchWritable(stream) }
     if let transfer = box.snapshot { snapshotWritable(transfer) }
+    if let stream = box.rangeStream { outlets.store.send(.continueRangeStream(id: stream)) }
+    if call.queuedBytes < sessionConfiguration.writableLowBytes { call.resumeReceiving() }
+    if let id = box.concurrency { concurrencyWritable(id) }
   }
 
   // MARK: - Ends of calls
@@ -85,11 +101,12 @@ extension ClientGateway {
 
   private func ended(_ handle: CallHandle, code: Int) {
     count(handle, code: code)
+    if let id = (handle.call.userData as? CallBox)?.concurrency { leaveConcurrency(id) }
     handle.call.userData = nil
     handle.connection.touch()
     let took = executor.now - handle.startedAt
     metrics.grpc.methods[handle.method.metricsIndex].handlingTime?.observe(Double(took) / 1e9)
-    if took > settings.slowRequest, !handle.method.isBidirectional, handle.method != .snapshot {
+    if took > settings.slowRequest, !handle.method.mayLast {
       log.warn(
         "request stats", ("time spent", Duration.nanoseconds(Int64(took))),
         ("remote", handle.connection.stream.peerAddress), ("response type", handle.call.path))
@@ -123,6 +140,7 @@ extension ClientGateway {
     case .snapshot(let handle):
       if case .failure(let error) = outcome { fail(handle, error) }
     case .forwarded(let request): outlets.answerForwarded(request, outcome)
+    case .memberChange(let handle, let change): memberChangeEnded(handle, change, outcome)
     }
   }
 
@@ -137,15 +155,24 @@ extension ClientGateway {
 
   /// The client's own deadline has passed. The outcome of a write is unknown then: it must not be
   /// told so with a status that clients take as leave to send it again.
-  func endOverdue(_ entry: WaiterTable.Entry) {
+  func endOverdue(_ id: UInt64, _ entry: WaiterTable.Entry) {
     guard let handle = entry.waiter.handle else { return }
+    switch entry.waiter {
+    case .snapshot: outlets.streamer.send(.close(id: id))
+    case .parts: outlets.store.send(.endRangeStream(id: id))
+    default: break
+    }
     if entry.isWrite { fail(handle, .timeout) } else { fail(handle, .deadlineExceeded) }
   }
 
+  /// Sends one part of a range; the store reads the next when the client has nearly taken this.
   func sendPart(_ id: UInt64, _ message: Bytes) {
     guard case .parts(let handle)? = waiters[id] else { return }
     handle.call.send(message: message)
     handle.connection.touch()
+    if handle.call.queuedBytes < sessionConfiguration.writableLowBytes {
+      outlets.store.send(.continueRangeStream(id: id))
+    }
   }
 
   // MARK: - Checks before any handler
@@ -157,14 +184,13 @@ extension ClientGateway {
     if let deadline = call.deadline, deadline <= executor.now {
       return GRPCStatus(.deadlineExceeded)
     }
+    // A range must be serializable, which its message tells.
+    if isLearner, ![.range, .status, .snapshot].contains(handle.method) {
+      return GRPCStatus(.learnerUnsupported)
+    }
     switch handle.method {
     case .healthCheck, .healthWatch, .healthList: return nil
     default: break
-    }
-    if storeStatus.membership[id: settings.member]?.isLearner == true,
-      ![.range, .status, .snapshot].contains(handle.method)
-    {
-      return GRPCStatus(.learnerUnsupported)
     }
     if call.metadata("hasleader") == "true", softState.leader == 0 {
       return GRPCStatus(.noLeader)
@@ -178,9 +204,13 @@ typealias StoreOutcome = StoreReply.Outcome
 /// What a call carries through the session: its handle, and which stream it feeds.
 final class CallBox {
   let handle: CallHandle
+  /// The request of a call that takes one has arrived.
+  var hasRequest = false
   var watchStream: UInt64?
   var keepAlive: UInt64?
   var snapshot: UInt64?
+  var rangeStream: UInt64?
+  var concurrency: UInt64?
 
   init(_ handle: CallHandle) { self.handle = handle }
 }

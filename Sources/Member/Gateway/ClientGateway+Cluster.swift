@@ -11,18 +11,8 @@ extension ClientGateway {
 
   func replyMembers(_ handle: CallHandle) {
     let response = Etcdserverpb_MemberListResponse.with {
-      var header = header()
-      header.revision = 0
-      $0.header = header
-      $0.members = storeStatus.membership.members.map { member in
-        .with {
-          $0.id = member.id
-          $0.name = member.name
-          $0.peerUrls = member.peerURLs
-          $0.clientUrls = member.clientURLs
-          $0.isLearner = member.isLearner
-        }
-      }
+      $0.header = clusterHeader()
+      $0.members = listedMembers()
     }
     do {
       try reply(handle, response)
@@ -66,6 +56,7 @@ extension ClientGateway {
       // Reads that were asked of the old leader are asked of the new one, under a new id.
       if reads.wantsRetry(now: now, leaderChanged: true) { askAgain(now: now) }
       finishTransfers(now: now)
+      offerChanges(now: now)
       for id in keepAlives.keys where keepAlives[id]?.retryAt != nil { keepAlives[id]?.retryAt = now }
       retryKeepAlives(now: now)
     }
@@ -94,16 +85,18 @@ extension ClientGateway {
   }
 
   /// Hands work to the store that takes as long as it takes.
+  @discardableResult
   func storeOperation(
     _ handle: CallHandle, waiter: Waiter? = nil, _ input: (UInt64) -> StoreInput
-  ) {
+  ) -> UInt64 {
     let id = ids.next()
     waiters.add(id, waiter ?? .call(handle), now: executor.now, deadline: nil)
     outlets.store.send(input(id))
+    return id
   }
 
   func snapshotExported(_ id: UInt64, _ result: Result<String, BackendError>) {
-    guard case .snapshot(let handle)? = waiters[id] else {
+    guard case .snapshot? = waiters[id] else {
       // The client has gone meanwhile.
       if case .success(let path) = result {
         outlets.streamer.send(.open(id: id, path: path))
@@ -114,7 +107,6 @@ extension ClientGateway {
     switch result {
     case .failure(let error): fail(id, EtcdError(.unknown, "\(error)"))
     case .success(let path):
-      (handle.call.userData as? CallBox)?.snapshot = id
       outlets.streamer.send(.open(id: id, path: path))
       outlets.streamer.send(.next(id: id))
     }

@@ -6,11 +6,29 @@ import RaftActor
 import StoreActor
 import SwiftProtobuf
 
+/// A queue that is cheap at both ends.
+struct FirstInFirstOut<Element> {
+  private var incoming: [Element] = []
+  private var outgoing: [Element] = []
+
+  var count: Int { incoming.count + outgoing.count }
+
+  mutating func append(_ element: Element) { incoming.append(element) }
+
+  mutating func popFirst() -> Element? {
+    if outgoing.isEmpty {
+      outgoing = incoming.reversed()
+      incoming.removeAll(keepingCapacity: true)
+    }
+    return outgoing.popLast()
+  }
+}
+
 /// A keepalive stream: requests are answered one after the other, in order.
 struct KeepAliveStream {
   let handle: CallHandle
   let needsLeader: Bool
-  var queue: [LeaseID] = []
+  var queue = FirstInFirstOut<LeaseID>()
   /// The request being answered, and since when.
   var current: (lease: LeaseID, since: UInt64, header: Etcdserverpb_ResponseHeader)?
   /// When to ask the leader again: there is none, or it did not answer.
@@ -29,6 +47,9 @@ extension ClientGateway {
   func keepAlive(_ handle: CallHandle, _ lease: LeaseID) {
     guard let id = (handle.call.userData as? CallBox)?.keepAlive else { return }
     keepAlives[id]?.queue.append(lease)
+    if let count = keepAlives[id]?.queue.count, count > Self.keepAlivesQueuedMax {
+      handle.call.pauseReceiving()
+    }
     nextKeepAlive(id)
   }
 
@@ -39,8 +60,8 @@ extension ClientGateway {
   }
 
   private func nextKeepAlive(_ id: UInt64) {
-    guard var stream = keepAlives[id], stream.current == nil else { return }
-    guard !stream.queue.isEmpty else {
+    guard let stream = keepAlives[id], stream.current == nil else { return }
+    guard let lease = keepAlives[id]?.queue.popFirst() else {
       if stream.isHalfClosed {
         keepAlives[id] = nil
         finish(stream.handle, .ok)
@@ -48,8 +69,10 @@ extension ClientGateway {
       return
     }
     // The header is that of the moment before the renewal, as in etcd.
-    stream.current = (stream.queue.removeFirst(), executor.now, header())
-    keepAlives[id] = stream
+    keepAlives[id]?.current = (lease, executor.now, header())
+    if let count = keepAlives[id]?.queue.count, count < Self.keepAlivesQueuedMax / 2 {
+      stream.handle.call.resumeReceiving()
+    }
     askForKeepAlive(id)
   }
 
@@ -62,7 +85,7 @@ extension ClientGateway {
       if isStalled {
         readLinearizable(.leaseKeepAlive(current.lease), .keepAlive(stream: id))
       } else {
-        readNow(.leaseKeepAlive(current.lease), .keepAlive(stream: id), neverExpires: true)
+        readLease(.leaseKeepAlive(current.lease), .keepAlive(stream: id))
       }
     } else if leader != 0 {
       let request = ids.next()
@@ -134,7 +157,7 @@ extension ClientGateway {
   func leaseTimeToLive(_ handle: CallHandle, _ message: UnsafeRawBufferPointer) throws {
     let request = try Etcdserverpb_LeaseTimeToLiveRequest(copying: message)
     if softState.leader == settings.member {
-      return readNow(.leaseTimeToLive(request.id, keys: request.keys), .call(handle))
+      return readLease(.leaseTimeToLive(request.id, keys: request.keys), .call(handle))
     }
     guard softState.leader != 0 else { throw EtcdError.noLeader }
     let id = ids.next()
@@ -175,6 +198,7 @@ extension ClientGateway {
 
   /// A peer has answered a request that was posted for `id`.
   func peerAnswered(_ id: UInt64, _ status: Int?, _ body: Bytes) {
+    if promotionAnswered(id, status, body) { return }
     guard let entry = waiters.take(id) else { return }
     switch status {
     case 200: answer(entry.waiter, .message(body))
@@ -197,8 +221,10 @@ extension ClientGateway {
     }
     if isStalled, request.needsLeadership {
       readLinearizable(request.read, .forwarded(request.request))
+    } else if request.needsLeadership {
+      readLease(request.read, .forwarded(request.request))
     } else {
-      readNow(request.read, .forwarded(request.request))
+      readNow(request.read, .forwarded(request.request), neverExpires: true)
     }
   }
 }

@@ -16,7 +16,8 @@ extension ClientGateway {
       let request = try Etcdserverpb_RangeRequest(copying: message)
       try RequestValidation.validate(request)
       if request.serializable {
-        readNow(.range(request), .call(handle))
+        // However long the range, it is the caller's deadline that counts.
+        readNow(.range(request), .call(handle), neverExpires: true)
       } else if isLearner {
         throw EtcdError.learnerUnsupported
       } else {
@@ -30,7 +31,7 @@ extension ClientGateway {
     case .txn: try txn(handle, message)
     case .compact:
       _ = try Etcdserverpb_CompactionRequest(copying: message)
-      try propose(.compaction, Bytes(message), .call(handle), neverExpires: true)
+      try propose(.compaction, Bytes(message), .call(handle))
     case .watch: watch(handle, try Etcdserverpb_WatchRequest(copying: message))
     case .leaseGrant: try leaseGrant(handle, message)
     case .leaseRevoke:
@@ -40,6 +41,10 @@ extension ClientGateway {
       keepAlive(handle, try Etcdserverpb_LeaseKeepAliveRequest(copying: message).id)
     case .leaseTimeToLive: try leaseTimeToLive(handle, message)
     case .leaseLeases: readNow(.leases, .call(handle))
+    case .memberAdd: try memberAdd(handle, message)
+    case .memberRemove: try memberRemove(handle, message)
+    case .memberUpdate: try memberUpdate(handle, message)
+    case .memberPromote: try memberPromote(handle, message)
     case .memberList:
       let request = try Etcdserverpb_MemberListRequest(copying: message)
       if request.linearizable {
@@ -56,9 +61,14 @@ extension ClientGateway {
     case .hashKV:
       let request = try Etcdserverpb_HashKVRequest(copying: message)
       readNow(.hashKV(revision: request.revision), .call(handle), neverExpires: true)
-    case .snapshot: storeOperation(handle, waiter: .snapshot(handle)) { .exportSnapshot(id: $0) }
+    case .snapshot:
+      (handle.call.userData as? CallBox)?.snapshot = storeOperation(
+        handle, waiter: .snapshot(handle)
+      ) { .exportSnapshot(id: $0) }
     case .moveLeader:
       moveLeader(handle, to: try Etcdserverpb_MoveLeaderRequest(copying: message).targetID)
+    case .campaign, .proclaim, .leader, .observe, .resign, .lock, .unlock:
+      try startConcurrency(handle, message)
     case .healthCheck, .healthWatch, .healthList: try health(handle, message)
     case .authenticate:
       throw EtcdError(.failedPrecondition, "etcdserver: authentication is not enabled")
@@ -82,21 +92,35 @@ extension ClientGateway {
   // MARK: - Reads
 
   /// Reads this member's own state, without asking anybody.
-  func readNow(_ kind: StoreRead.Kind, _ waiter: Waiter, neverExpires: Bool = false) {
+  @discardableResult
+  func readNow(
+    _ kind: StoreRead.Kind, _ waiter: Waiter, neverExpires: Bool = false
+  ) -> UInt64 {
     let id = ids.next()
     let now = executor.now
     waiters.add(
       id, waiter, now: now, deadline: neverExpires ? nil : now + settings.requestTimeout)
     storeReads.append(StoreRead(id: id, kind: kind))
+    return id
+  }
+
+  /// Reads what this leader knows of leases, once it has applied what is committed.
+  func readLease(_ kind: StoreRead.Kind, _ waiter: Waiter) {
+    let id = ids.next()
+    let now = executor.now
+    waiters.add(id, waiter, now: now, deadline: now + settings.requestTimeout)
+    leaseReads.append(StoreRead(id: id, kind: kind))
   }
 
   /// Reads once this member has everything that the cluster had decided when the call arrived.
-  func readLinearizable(_ kind: StoreRead.Kind, _ waiter: Waiter) {
+  @discardableResult
+  func readLinearizable(_ kind: StoreRead.Kind, _ waiter: Waiter) -> UInt64 {
     let id = ids.next()
     let now = executor.now
     // The round has a time limit of its own; a long range may take longer than that.
     waiters.add(id, waiter, now: now, deadline: nil)
     reads.add(StoreRead(id: id, kind: kind), now: now)
+    return id
   }
 
   func confirmed(_ state: RaftCore.ReadState) {
@@ -119,11 +143,10 @@ extension ClientGateway {
     }
     var plain = request
     plain.sortTarget = .key
-    if request.serializable {
-      readNow(.rangeStream(plain), .parts(handle), neverExpires: true)
-    } else {
-      readLinearizable(.rangeStream(plain), .parts(handle))
-    }
+    (handle.call.userData as? CallBox)?.rangeStream =
+      request.serializable
+      ? readNow(.rangeStream(plain), .parts(handle), neverExpires: true)
+      : readLinearizable(.rangeStream(plain), .parts(handle))
   }
 
   // MARK: - Writes
@@ -143,7 +166,7 @@ extension ClientGateway {
       return try propose(.txn, Bytes(message), .call(handle))
     }
     if TxnRules.isSerializable(request) {
-      readNow(.txn(request), .call(handle))
+      readNow(.txn(request), .call(handle), neverExpires: true)
     } else {
       readLinearizable(.txn(request), .call(handle))
     }
@@ -201,7 +224,7 @@ extension ClientGateway {
   }
 
   func proposalsDropped(_ ids: [UInt64], _ reason: RaftCore.DropReason) {
-    for id in ids {
+    for id in ids where !isDeferredChange(id, reason) {
       metrics.server.proposalsFailed.increment()
       switch reason {
       case .overloaded: fail(id, .tooManyRequests)
@@ -212,7 +235,7 @@ extension ClientGateway {
 
   // MARK: - Space
 
-  private func hasSpace(for cost: Int64) -> Bool {
+  func hasSpace(for cost: Int64) -> Bool {
     guard cost > 0, let quota = settings.quotaBytes else { return true }
     return storeStatus.sizeBytes + Int64(waiters.writeBytes) + cost < quota
   }
@@ -228,6 +251,7 @@ extension ClientGateway {
     let waiting = alarmWaiters
     alarmWaiters = []
     for handle in waiting { fail(handle, .noSpace) }
+    concurrencyAlarmSettled()
   }
 
   func header() -> Etcdserverpb_ResponseHeader {

@@ -35,7 +35,7 @@ extension ClientGateway {
 
   /// Sends responses; a client that reads too slowly makes its watchers wait in the store.
   func deliver(_ messages: [Bytes], to id: UInt64) {
-    guard let stream = watchStreams[id] else { return }
+    guard let stream = watchStreams[id] else { return deliverConcurrency(messages, to: id) }
     let call = stream.handle.call
     for message in messages {
       call.send(message: message)
@@ -44,6 +44,8 @@ extension ClientGateway {
     stream.handle.connection.touch()
     if !stream.isBlocked, call.queuedBytes > Self.watchQueueBytesMax {
       watchStreams[id]?.isBlocked = true
+      // Creations and cancellations are answered in any case: no more of them meanwhile.
+      call.pauseReceiving()
       watchCommands.append(.blocked(id))
     }
   }
@@ -51,6 +53,7 @@ extension ClientGateway {
   func watchWritable(_ id: UInt64) {
     guard watchStreams[id]?.isBlocked == true else { return }
     watchStreams[id]?.isBlocked = false
+    watchStreams[id]?.handle.call.resumeReceiving()
     watchCommands.append(.ready(id))
   }
 
@@ -77,6 +80,7 @@ extension ClientGateway {
       endWatch(id, GRPCStatus(.noLeader))
     }
     for (id, stream) in keepAlives where stream.needsLeader { endKeepAlive(id, .noLeader) }
+    endLeaderlessObservers()
   }
 }
 

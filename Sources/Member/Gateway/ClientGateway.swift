@@ -18,11 +18,16 @@ enum GatewayInput: Sendable {
   case peerResponse(id: UInt64, status: Int?, body: Bytes)
   /// A read that another member asks for.
   case forwarded(ForwardedRead)
+  /// The promotion of a learner that another member asks the leader for.
+  case promote(request: UInt64, MemberID)
+  case linkChanged(MemberID, isActive: Bool)
   /// The NOSPACE alarm was raised, or could not be.
   case spaceAlarmSettled
   case propose(
     InternalRequestEnvelope.Kind, Bytes, @Sendable (StoreReply.Outcome) -> Void)
   case proposeLegacy(LegacyRequest, @Sendable (StoreReply.Outcome) -> Void)
+  /// A read for the member itself.
+  case read(StoreRead.Kind, linearizable: Bool, @Sendable (StoreReply.Outcome) -> Void)
   /// One heartbeat interval has passed.
   case tick
   /// The member has joined: start to serve.
@@ -67,6 +72,10 @@ actor ClientGateway {
   static let pendingBytesMax = 512 << 20
   /// Bytes queued on a watch stream at which its watchers have to wait.
   static let watchQueueBytesMax = 4 << 20
+  /// Keepalives of one stream that may wait before the next are not read.
+  static let keepAlivesQueuedMax = 1000
+  /// Connections that may wait for the member to join.
+  static let earlyConnectionsMax = 1024
 
   nonisolated let executor: EventLoop
   nonisolated var unownedExecutor: UnownedSerialExecutor {
@@ -94,9 +103,12 @@ actor ClientGateway {
   var reads: ReadCoordinator
   var proposals: (ids: [UInt64], payloads: [Bytes]) = ([], [])
   var storeReads: [StoreRead] = []
+  var leaseReads: [StoreRead] = []
   var watchCommands: [WatchCommand] = []
   var watchStreams: [UInt64: WatchStream] = [:]
   var keepAlives: [UInt64: KeepAliveStream] = [:]
+  var concurrency = ConcurrencyTable()
+  var reconfiguration = ReconfigurationTable()
   var transfers: [(target: MemberID, call: CallHandle, deadline: UInt64)] = []
   var alarmWaiters: [CallHandle] = []
   var ticks = 0
@@ -195,9 +207,14 @@ actor ClientGateway {
     case .chunks(let id, let chunks, let isLast): sendChunks(id, chunks, isLast: isLast)
     case .peerResponse(let id, let status, let body): peerAnswered(id, status, body)
     case .forwarded(let request): serveForwarded(request)
+    case .promote(let request, let member): promoteForPeer(request, member)
+    case .linkChanged(let member, let isActive):
+      reconfiguration.links.changed(member, isActive: isActive, now: executor.now)
     case .spaceAlarmSettled: spaceAlarmSettled()
     case .propose(let kind, let payload, let done): proposeOwn(kind, payload, done)
     case .proposeLegacy(let request, let done): proposeLegacy(request, done)
+    case .read(let kind, let linearizable, let done):
+      if linearizable { readLinearizable(kind, .own(done)) } else { readNow(kind, .own(done)) }
     case .tick: tick()
     case .serve: serve()
     case .shutdown: shutdown()
@@ -221,14 +238,24 @@ actor ClientGateway {
       outlets.store.send(.read(storeReads, atLeast: 0))
       storeReads = []
     }
-    if !watchCommands.isEmpty {
-      outlets.store.send(.watch(watchCommands))
-      watchCommands = []
+    if !leaseReads.isEmpty {
+      // A lease that was granted through another member is known here once all that is committed
+      // is applied.
+      outlets.store.send(.read(leaseReads, atLeast: raftStatus.commit))
+      leaseReads = []
     }
-    guard !touched.isEmpty else { return }
+    sendWatchCommands()
     var flushed: [ClientConnection] = []
     swap(&flushed, &touched)
     for connection in flushed { connection.flush() }
+    // Flushing lets watch streams take events again, which the store should hear at once.
+    sendWatchCommands()
+  }
+
+  private func sendWatchCommands() {
+    guard !watchCommands.isEmpty else { return }
+    outlets.store.send(.watch(watchCommands))
+    watchCommands = []
   }
 
   private func tick() {
@@ -236,14 +263,17 @@ actor ClientGateway {
     let now = executor.now
     lastTick = now
     waiters.expired(now: now).forEach { expire($0) }
-    waiters.overdue(now: now).forEach { endOverdue($0) }
+    // Clients watch their deadlines themselves; this is for those that do not.
+    if ticks % 5 == 0 { waiters.overdue(now: now).forEach { endOverdue($0.id, $0.entry) } }
     endOverdueWatches(now: now)
     if reads.wantsRetry(now: now, leaderChanged: false) { askAgain(now: now) }
     for read in reads.expired(now: now) { fail(read.id, .timeout) }
     leaderlessTicks = softState.leader == 0 ? leaderlessTicks + 1 : 0
     if leaderlessTicks >= 3 * settings.electionTicks { endLeaderlessStreams() }
     finishTransfers(now: now)
+    tickReconfiguration(now: now)
     retryKeepAlives(now: now)
+    tickConcurrency(now: now)
     if ticks % 10 == 0 { for connection in connections.values { connection.tick(now: now) } }
     updateMetrics()
   }
@@ -268,8 +298,11 @@ actor ClientGateway {
       handlers: handlers)
     nextConnection += 1
     connections[connection.id] = connection
-    stream.onWritable = { connection.touch() }
-    if isServing || onlyMetrics { read(from: connection) } else { early.append(connection) }
+    stream.onWritable = { connection.becameWritable() }
+    guard !isServing, !onlyMetrics else { return read(from: connection) }
+    early.append(connection)
+    // Nobody reads these yet, so nobody notices when their clients give up.
+    if early.count > Self.earlyConnectionsMax { early.removeFirst().close() }
   }
 
   private func read(from connection: ClientConnection) {
@@ -314,6 +347,7 @@ actor ClientGateway {
     listeners = []
     for id in watchStreams.keys.sorted() { endWatch(id, GRPCStatus(.unavailable, "etcdserver: server stopped")) }
     for id in keepAlives.keys.sorted() { endKeepAlive(id, .stopped) }
+    shutDownConcurrency()
     for connection in connections.values { connection.shutdown(now: executor.now) }
     if connections.isEmpty { outlets.connectionsIdle() }
   }
@@ -334,6 +368,7 @@ struct GatewaySettings: Sendable {
   var requestTimeout: UInt64
   var electionTicks: Int
   var tickInterval: UInt64
+  var strictReconfigCheck: Bool
   var keepaliveMinTime: UInt64
   var keepaliveInterval: UInt64
   var keepaliveTimeout: UInt64

@@ -82,16 +82,28 @@ enum GatewayMethod: Int, CaseIterable {
   /// Requests arrive as a stream that may stay open for days.
   var isBidirectional: Bool { self == .watch || self == .leaseKeepAlive }
 
+  /// Taking long is no sign of trouble.
+  var mayLast: Bool {
+    switch self {
+    case .watch, .leaseKeepAlive, .snapshot, .campaign, .observe, .lock: true
+    default: false
+    }
+  }
+
   private static let services = Set(allCases.map(\.name.service))
 
   /// What a call of an unknown method is told.
   static func unknown(path: String) -> GRPCStatus {
-    let parts = path.dropFirst().split(separator: "/", maxSplits: 1).map(String.init)
-    guard path.hasPrefix("/"), parts.count == 2 else {
+    let name = path.dropFirst()
+    guard path.hasPrefix("/"), let slash = name.lastIndex(of: "/") else {
       return GRPCStatus(.unimplemented, "malformed method name: \"\(path)\"")
     }
-    return services.contains(parts[0])
-      ? GRPCStatus(.unimplemented, "unknown method \(parts[1]) for service \(parts[0])")
-      : GRPCStatus(.unimplemented, "unknown service \(parts[0])")
+    // Either part may be empty: the last slash alone decides, as in Go.
+    let service = String(name[..<slash])
+    return services.contains(service)
+      ? GRPCStatus(
+        .unimplemented, "unknown method \(name[name.index(after: slash)...]) for service \(service)"
+      )
+      : GRPCStatus(.unimplemented, "unknown service \(service)")
   }
 }

@@ -24,13 +24,16 @@ enum Waiter {
   case snapshot(CallHandle)
   /// A lease request of another member's client.
   case forwarded(UInt64)
+  case memberChange(CallHandle, MemberChange)
 }
 
 extension Waiter {
   /// The client's call, if the answer goes straight to one.
   var handle: CallHandle? {
     switch self {
-    case .call(let handle), .parts(let handle), .memberList(let handle), .snapshot(let handle): handle
+    case .call(let handle), .parts(let handle), .memberList(let handle), .snapshot(let handle),
+      .memberChange(let handle, _):
+      handle
     case .page, .own, .keepAlive, .forwarded: nil
     }
   }
@@ -77,14 +80,20 @@ struct WaiterTable {
     return entry
   }
 
+  /// What waits under `id` is under way for as long as it takes.
+  mutating func keepWithoutDeadline(_ id: UInt64) {
+    order.removeAll { $0.id == id }
+    head = 0
+  }
+
   subscript(id: UInt64) -> Waiter? { entries[id]?.waiter }
 
   /// Removes and returns calls whose own deadline has passed. Looks at all that are open.
-  mutating func overdue(now: UInt64) -> [Entry] {
+  mutating func overdue(now: UInt64) -> [(id: UInt64, entry: Entry)] {
     let ids = entries.compactMap { id, entry in
       (entry.waiter.handle?.call.deadline ?? .max) <= now ? id : nil
     }
-    return ids.sorted().compactMap { take($0) }
+    return ids.sorted().compactMap { id in take(id).map { (id, $0) } }
   }
 
   /// Removes and returns what has waited too long.

@@ -263,7 +263,6 @@ final class PeerHub {
     for member in others { removed.remove(member.id) }
     for link in links where !others.contains(where: { $0.id == link.id }) {
       link.remove(now: now)
-      removed.insert(link.id)
     }
     for member in others {
       dropRemotes { $0.id == member.id }

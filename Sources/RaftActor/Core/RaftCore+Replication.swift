@@ -49,7 +49,8 @@ extension RaftCore {
     if memberSlot(id) == nil { return .notMember }
     if transferee != 0 { return .transferInProgress }
     // A single proposal of any size passes when nothing else waits.
-    let waiting = log.bytes(after: commit)
+    // What followers committed without this member's disk waits here, too.
+    let waiting = log.bytes(after: min(commit, durable))
     return waiting > 0 && waiting + bytes > configuration.maxUncommittedBytes ? .overloaded : nil
   }
 

@@ -62,3 +62,10 @@ package struct AlarmSet: Sendable {
     return true
   }
 }
+
+extension [AlarmSet.Alarm] {
+  /// Whether `member` has told that its space is used up.
+  package func hasNoSpace(of member: MemberID) -> Bool {
+    contains { $0.member == member && $0.kind == .nospace }
+  }
+}

@@ -11,6 +11,8 @@ package struct CompactionCursor: Equatable, Sendable {
   package let revision: Int64
   /// The next key to look at; nil when every key has been.
   package fileprivate(set) var next: Bytes?
+  /// Changes of `next` that are dropped but still listed: a long history goes in several slices.
+  fileprivate var dropped = 0
 
   package init(revision: Int64) {
     self.revision = revision
@@ -27,33 +29,50 @@ extension KeyIndex {
   /// newer changes stay. Dropped changes come oldest first within a key: a crash between two
   /// removals must never leave a put without the tombstone that ended it.
   ///
-  /// - Parameter keys: stops at the end of the node in which this many keys have been looked at.
+  /// A history that takes several calls is dropped bit by bit and forgotten at the end at once, so
+  /// that no call moves it around in memory for a few changes.
+  ///
+  /// - Parameters:
+  ///   - keys: stops at the end of the node in which this many keys have been looked at.
+  ///   - drops: stops when this many changes are dropped, even within a key.
   package mutating func compact(
-    _ cursor: inout CompactionCursor, keys: Int, drop: (DroppedRecord) -> Void
+    _ cursor: inout CompactionCursor, keys: Int, drops: Int = .max, drop: (DroppedRecord) -> Void
   ) {
     var visited = 0
-    while let key = cursor.next, visited < keys {
-      let leaf = Int(find(key).leaf)
-      visited += max(1, leaves[leaf].entries.count)
+    var budget = drops
+    while let key = cursor.next, visited < keys, budget > 0 {
+      let location = find(key)
+      let leaf = Int(location.leaf)
+      visited += max(1, leaves[leaf].entries.count - location.slot)
       let probe = leaves[leaf].entries.isEmpty ? key : leaves[leaf].keys[0]
       let next = leaves[leaf].next
       let following = next >= 0 ? leaves[Int(next)].keys[0] : nil
-      compactLeaf(leaf, at: cursor.revision, drop: drop)
+      let stop = compactLeaf(leaf, from: location.slot, &cursor, &budget, drop: drop)
       rebalance(leafOf: probe)
-      cursor.next = following
+      cursor.next = stop ?? following
     }
   }
 
-  private mutating func compactLeaf(_ leaf: Int, at main: Int64, drop: (DroppedRecord) -> Void) {
-    var slot = 0
+  /// Returns the key at which the budget ended; nil if the leaf is done.
+  private mutating func compactLeaf(
+    _ leaf: Int, from first: Int, _ cursor: inout CompactionCursor, _ budget: inout Int,
+    drop: (DroppedRecord) -> Void
+  ) -> Bytes? {
+    var slot = first
     while slot < leaves[leaf].entries.count {
       let entry = leaves[leaf].entries[slot]
-      let oldest = entry.previous.isNone ? entry.latest.main : entry.previous.main
-      let isSettled = entry.history < 0 && (oldest > main || entry.previous.isNone)
-      let isGone = !entry.isLive && entry.latest.main < main
-      if isSettled && !isGone {
+      let unneeded = unneededCount(of: entry, at: cursor.revision)
+      let stop = min(unneeded, cursor.dropped + budget)
+      for position in cursor.dropped..<stop {
+        let mark = mark(position, of: entry)
+        drop(DroppedRecord(revision: mark.revision, isTombstone: mark.isTombstone))
+      }
+      budget -= stop - cursor.dropped
+      cursor.dropped = stop < unneeded ? stop : 0
+      guard stop == unneeded else { return leaves[leaf].keys[slot] }
+      if unneeded == 0 {
         slot += 1
-      } else if let rest = compacted(entry, at: main, drop: drop) {
+      } else if let rest = forgetting(unneeded, of: entry) {
         leaves[leaf].entries[slot] = rest
         slot += 1
       } else {
@@ -62,28 +81,56 @@ extension KeyIndex {
         knownCount -= 1
       }
     }
+    return nil
   }
 
-  /// The entry without its unneeded changes; nil if none is needed.
-  private mutating func compacted(
-    _ entry: KeyEntry, at main: Int64, drop: (DroppedRecord) -> Void
-  ) -> KeyEntry? {
-    var marks = entry.history >= 0 ? histories[Int(entry.history)] : []
-    if !entry.previous.isNone { marks.append(entry.previous) }
-    marks.append(entry.latest)
-    var kept = marks.lastIndex { $0.main <= main } ?? 0
-    if marks[kept].isTombstone && marks[kept].main < main { kept += 1 }
-    for mark in marks[..<kept] {
-      drop(DroppedRecord(revision: mark.revision, isTombstone: mark.isTombstone))
+  /// How many of an entry's oldest changes no read at `main` or later needs.
+  private func unneededCount(of entry: KeyEntry, at main: Int64) -> Int {
+    var low = 0
+    var high = markCount(of: entry)
+    if entry.latest.main <= main {
+      low = high
+    } else {
+      high -= 1
+      while low < high {
+        let middle = (low + high) / 2
+        if mark(middle, of: entry).main <= main { low = middle + 1 } else { high = middle }
+      }
     }
-    guard kept > 0 else { return entry }
-    marks.removeFirst(kept)
+    guard low > 0 else { return 0 }
+    let newest = mark(low - 1, of: entry)
+    return newest.isTombstone && newest.main < main ? low : low - 1
+  }
 
-    releaseHistory(entry.history)
-    guard let latest = marks.popLast() else { return nil }
-    var rest = KeyEntry(latest: latest, created: entry.created, version: entry.version)
-    rest.previous = marks.popLast() ?? .none
-    rest.history = marks.isEmpty ? -1 : allocateHistory(marks)
+  private func markCount(of entry: KeyEntry) -> Int {
+    guard !entry.previous.isNone else { return 1 }
+    return 2 + (entry.history >= 0 ? histories[Int(entry.history)].count : 0)
+  }
+
+  /// The change at `position`, counted from the oldest.
+  private func mark(_ position: Int, of entry: KeyEntry) -> Mark {
+    let older = entry.history >= 0 ? histories[Int(entry.history)].count : 0
+    if position < older { return histories[Int(entry.history)][position] }
+    return position == older && !entry.previous.isNone ? entry.previous : entry.latest
+  }
+
+  /// The entry without its `count` oldest changes; nil if none is left.
+  private mutating func forgetting(_ count: Int, of entry: KeyEntry) -> KeyEntry? {
+    let total = markCount(of: entry)
+    guard count < total else {
+      releaseHistory(entry.history)
+      return nil
+    }
+    var rest = entry
+    let left = total - count
+    if left <= 2 {
+      releaseHistory(entry.history)
+      rest.history = -1
+      if left == 1 { rest.previous = .none }
+    } else {
+      // A copy, to give the memory back.
+      histories[Int(entry.history)] = Array(histories[Int(entry.history)][count...])
+    }
     return rest
   }
 }

@@ -14,15 +14,17 @@ extension KeyValueMachine {
   ///
   /// A limit set while a pass is under way gets a pass of its own afterwards. After a restart the
   /// pass begins anew; what it removed before stays removed, and the outcome is the same.
-  /// - Parameter keys: about how many keys to look at.
+  /// - Parameters:
+  ///   - keys: about how many keys to look at.
+  ///   - drops: at most how many records to remove.
   /// - Returns: whether nothing is left to do.
-  package mutating func compactionStep(keys: Int) -> Bool {
+  package mutating func compactionStep(keys: Int, drops: Int = .max) -> Bool {
     if compaction == nil {
       guard finishedCompactRevision < compactRevision else { return true }
       compaction = CompactionCursor(revision: compactRevision)
     }
     guard var cursor = compaction else { return true }
-    index.compact(&cursor, keys: keys) { dropped in
+    index.compact(&cursor, keys: keys, drops: drops) { dropped in
       store.remove(dropped.revision, isTombstone: dropped.isTombstone)
     }
     compaction = cursor

@@ -5,6 +5,12 @@ package struct KeyValueHash: Equatable, Sendable {
   package let hash: UInt32
   package let revision: Int64
   package let compactRevision: Int64
+
+  package init(hash: UInt32, revision: Int64, compactRevision: Int64) {
+    self.hash = hash
+    self.revision = revision
+    self.compactRevision = compactRevision
+  }
 }
 
 /// A hash that is under way, resumable between applies.
@@ -15,6 +21,8 @@ package struct HashCursor: Sendable {
   fileprivate var next: Revision?
   /// Records at or below the compact revision count if they are their key's newest as of this.
   fileprivate var keepRevision: Int64
+  /// The hash that belongs to a compaction: of the history before it, which is still there.
+  fileprivate var isOfCompaction = false
 
   /// The result, once complete.
   package var result: KeyValueHash? {
@@ -55,12 +63,34 @@ extension KeyValueMachine {
       keepRevision: keepsAny == .done ? compactRevision : revision)
   }
 
+  /// Begins the hash that etcd remembers for the newest compaction: of everything up to its limit, as
+  /// the compaction before it had left it.
+  ///
+  /// Must be complete before the first ``compactionStep(keys:drops:)`` of that compaction.
+  /// - Parameter previous: the limit before; its removals are complete.
+  package func beginCompactionHash(after previous: Int64) -> HashCursor {
+    var cursor = startedHash(compactRevision)
+    cursor.compactRevision = previous
+    cursor.isOfCompaction = true
+    if cursor.keepRevision != cursor.revision {
+      // A compaction keeps a tombstone at its own limit, which counts as something kept.
+      let last = Revision(main: cursor.revision, sub: .max)
+      var keepsTombstone = false
+      store.forEachRecord(from: Revision(main: cursor.revision), through: last) { _, isTombstone, _ in
+        keepsTombstone = keepsTombstone || isTombstone
+        return !keepsTombstone
+      }
+      cursor.keepRevision = keepsTombstone ? cursor.revision : previous
+    }
+    return cursor
+  }
+
   /// Hashes on for about `records` records. Starts over if the store was compacted meanwhile.
   ///
   /// - Returns: whether the hash is complete.
   /// - Throws: `compacted` when compaction has passed the revision.
   package func advance(_ cursor: inout HashCursor, records: Int) throws(KVError) -> Bool {
-    if cursor.compactRevision != compactRevision {
+    if cursor.compactRevision != compactRevision, !cursor.isOfCompaction {
       if cursor.revision < compactRevision { throw .compacted }
       cursor = startedHash(cursor.revision)
     }

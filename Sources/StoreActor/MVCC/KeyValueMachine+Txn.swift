@@ -13,8 +13,17 @@ extension KeyValueMachine {
     effects: inout ApplyEffects
   ) throws(KVError) -> TxnResult {
     let path = decide(request)
+    // All puts first, then all ranges: of two mistakes, etcd reports that of the put.
     var position = 0
-    try check(request, path, &position, leaseExists: leaseExists)
+    try check(request, path, &position) { (operation) throws(KVError) in
+      if case .requestPut(let put) = operation {
+        try checkPut(put, leaseExists: leaseExists)
+      }
+    }
+    position = 0
+    try check(request, path, &position) { (operation) throws(KVError) in
+      if case .requestRange(let range) = operation { try checkRange(range) }
+    }
     var step = WriteStep(after: currentRevision)
     position = 0
     var result = run(request, path, &position, step: &step, effects: &effects)
@@ -115,19 +124,18 @@ extension KeyValueMachine {
 
   // MARK: - Checks
 
+  /// Visits the operations on the taken path, in order.
   private func check(
     _ request: Etcdserverpb_TxnRequest, _ path: [Bool], _ position: inout Int,
-    leaseExists: (LeaseID) -> Bool
+    each: (Etcdserverpb_RequestOp.OneOf_Request) throws(KVError) -> Void
   ) throws(KVError) {
     let succeeded = path[position]
     position += 1
     for operation in succeeded ? request.success : request.failure {
       switch operation.request {
-      case .requestRange(let range): try checkRange(range)
-      case .requestPut(let put): try checkPut(put, leaseExists: leaseExists)
-      case .requestTxn(let nested):
-        try check(nested, path, &position, leaseExists: leaseExists)
-      case .requestDeleteRange, nil: break
+      case .requestTxn(let nested): try check(nested, path, &position, each: each)
+      case .some(let leaf): try each(leaf)
+      case nil: break
       }
     }
   }

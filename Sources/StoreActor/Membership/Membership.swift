@@ -107,6 +107,14 @@ package struct Membership: Equatable, Sendable {
     }
   }
 
+  /// Takes over who votes and who only learns, for the members that are known.
+  package mutating func reconcile(_ state: ConfState) {
+    for position in members.indices {
+      if state.voters.contains(members[position].id) { members[position].isLearner = false }
+      if state.learners.contains(members[position].id) { members[position].isLearner = true }
+    }
+  }
+
   /// Records what a member published about itself. An unknown member is ignored: it was removed.
   package mutating func publish(id: MemberID, name: String, clientURLs: [String]) {
     guard let position = position(of: id) else { return }

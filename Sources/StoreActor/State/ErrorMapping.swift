@@ -33,15 +33,10 @@ extension EtcdError {
     self =
       switch error {
       case .idRemoved, .idNotFound: .memberNotFound
-      case .idExists:
-        EtcdError(.failedPrecondition, "etcdserver: member ID already exist")
-      case .peerURLExists:
-        EtcdError(.failedPrecondition, "etcdserver: Peer URLs already exists")
-      case .notLearner:
-        EtcdError(.failedPrecondition, "etcdserver: can only promote a learner member")
-      case .tooManyLearners:
-        EtcdError(
-          .failedPrecondition, "etcdserver: too many learner members in cluster")
+      case .idExists: .memberExists
+      case .peerURLExists: .peerURLExists
+      case .notLearner: .memberNotLearner
+      case .tooManyLearners: .tooManyLearners
       case .malformed(let reason): EtcdError(.internal, reason)
       }
   }

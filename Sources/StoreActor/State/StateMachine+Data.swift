@@ -88,8 +88,18 @@ extension StateMachine {
     _ body: Bytes, isOwn: Bool, output: inout ApplyOutput
   ) throws -> Bytes {
     let request = try Etcdserverpb_CompactionRequest(serializedBytes: body)
-    try kv.compact(at: request.revision)
-    output.compacted = (request.revision, waits: request.physical && isOwn)
+    let limit = kv.compactRevision
+    let waits = request.physical && isOwn
+    do throws(KVError) {
+      try kv.compact(at: request.revision)
+    } catch {
+      output.waitsForCompaction = waits && error == .compacted
+      throw error
+    }
+    output.waitsForCompaction = waits
+    output.compacted = AcceptedCompaction(
+      revision: request.revision,
+      completedBefore: kv.finishedCompactRevision == limit ? limit : nil)
     output.writes.append(
       TableWrite(
         bucket: .meta, key: BackendKey.scheduledCompactRevision,

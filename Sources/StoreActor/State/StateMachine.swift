@@ -28,6 +28,13 @@ package struct TableWrite: Sendable {
   package var value: Bytes?
 }
 
+/// A compaction that is in force.
+package struct AcceptedCompaction: Equatable, Sendable {
+  package var revision: Int64
+  /// The limit before, if everything below it was gone already.
+  package var completedBefore: Int64?
+}
+
 /// What applying one entry leaves to be done. The owner keeps one and empties it after each entry.
 package struct ApplyOutput: Sendable {
   /// Answers to callers of this member.
@@ -41,8 +48,10 @@ package struct ApplyOutput: Sendable {
   package var alarmsChanged = false
   /// This member's own quota is exceeded: it must raise the alarm.
   package var exceedsQuota = false
-  /// A compaction was accepted; `waits`: its caller, the last in `replies`, wants it physically done.
-  package var compacted: (revision: Int64, waits: Bool)?
+  package var compacted: AcceptedCompaction?
+  /// The caller whose reply is the last in `replies` wants to hear of it only when everything that
+  /// compactions so far have made superfluous is gone.
+  package var waitsForCompaction = false
   package var revokedLease: LeaseID?
 
   package init() {}
@@ -56,6 +65,7 @@ package struct ApplyOutput: Sendable {
     alarmsChanged = false
     exceedsQuota = false
     compacted = nil
+    waitsForCompaction = false
     revokedLease = nil
   }
 }
@@ -194,9 +204,18 @@ package struct StateMachine<Records: RecordStore> {
         outcome = .failure(EtcdError(error))
       } catch let error as LeaseError {
         outcome = .failure(EtcdError(error))
+      } catch let error as SwiftProtobufError {
+        // Every member fails to read the same bytes: the entry has no effect on any of them.
+        outcome = .failure(Self.unreadable(error))
+      } catch let error as BinaryDecodingError {
+        outcome = .failure(Self.unreadable(error))
       }
       reply(envelope.requestID, outcome, output: &output)
     }
+  }
+
+  private static func unreadable(_ error: any Error) -> EtcdError {
+    EtcdError(.internal, "grpc: error unmarshalling request: \(error)")
   }
 
   /// Only the member that took the call has a caller that waits.

@@ -1,6 +1,6 @@
 package import Base
 import EtcdAPI
-import RaftActor
+package import RaftActor
 
 /// Takes up the state that the store's file holds: at start, and after a snapshot was installed.
 package enum StoreLoader {
@@ -20,10 +20,12 @@ package enum StoreLoader {
   ///   - lessor: an empty one, or the one whose leases are to be replaced.
   ///   - legacyMembership: the v2 store beside a received snapshot. Senders before 3.6 keep the truth
   ///     there; empty if there is none.
+  ///   - position: where the log begins. If the store ends there, its configuration is the truth: the
+  ///     file of a sender before 3.6 may still call a promoted member a learner.
   ///   - term: of the last applied entry, if the file does not say (etcd 3.4).
   package static func load(
     backend: Backend, settings: StateMachine<DiskRecords>.Settings, lessor: Lessor,
-    legacyMembership: Bytes = [], term: Term = 0,
+    legacyMembership: Bytes = [], position: SnapshotMetadata = SnapshotMetadata(), term: Term = 0,
     failed: @escaping @Sendable (BackendError) -> Never
   ) throws -> StateMachine<DiskRecords> {
     let view = try backend.makeReadView()
@@ -45,9 +47,11 @@ package enum StoreLoader {
     }
     let alarms = try table(view, .alarm) { key, _ in try AlarmSet.Alarm(decoding: key) }
     let progress = backend.progress
+    var membership = try membership(view, legacy: legacyMembership)
+    if progress.consistentIndex == position.index { membership.reconcile(position.confState) }
     return StateMachine(
       settings: settings, kv: kv, lessor: lessor, alarms: AlarmSet(alarms),
-      membership: try membership(view, legacy: legacyMembership),
+      membership: membership,
       applied: progress.consistentIndex,
       appliedTerm: progress.term == 0 ? term : progress.term)
   }

@@ -76,8 +76,8 @@ import Testing
         + "remove it to start"
     ),
     (
-      ["--experimental-initial-corrupt-check"],
-      "feature gate InitialCorruptCheck is known but not implemented yet in this version; "
+      ["--experimental-stop-grpc-service-on-defrag"],
+      "feature gate StopGRPCServiceOnDefrag is known but not implemented yet in this version; "
         + "remove it to start"
     ),
     (

@@ -68,6 +68,13 @@ import Testing
       GatewayMethod.unknown(path: "/etcdserverpb.KV/Nope").message
         == "unknown method Nope for service etcdserverpb.KV")
     #expect(GatewayMethod.unknown(path: "/no.Such/M").message == "unknown service no.Such")
+    #expect(
+      GatewayMethod.unknown(path: "/etcdserverpb.KV/").message
+        == "unknown method  for service etcdserverpb.KV")
+    #expect(GatewayMethod.unknown(path: "/x.Y/").message == "unknown service x.Y")
+    #expect(GatewayMethod.unknown(path: "/a/b/C").message == "unknown service a/b")
+    #expect(
+      GatewayMethod.unknown(path: "/nothing").message == #"malformed method name: "/nothing""#)
   }
 
   @Test func everyMethodHasItsOwnCounters() {

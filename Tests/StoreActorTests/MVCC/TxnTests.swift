@@ -147,6 +147,21 @@ struct TxnTests {
     #expect(try machine.read("b").count == 0)
   }
 
+  @Test func mistakesOfPutsComeBeforeThoseOfRanges() throws {
+    var machine = Machine.fresh
+    let future = Etcdserverpb_RequestOp.range("a") { $0.revision = 9 }
+    let leased = Etcdserverpb_RequestOp.put("b", lease: 5)
+    for operations in [
+      [future, leased], [leased, future], [future, .txn(.when(then: [leased]))],
+    ] {
+      var effects = ApplyEffects()
+      #expect(throws: KVError.leaseNotFound) {
+        try machine.txn(
+          .when(then: operations), leaseExists: { _ in false }, effects: &effects)
+      }
+    }
+  }
+
   @Test func minusOneIsReadableUntilTheFirstCompaction() throws {
     var machine = Machine.fresh
     try machine.put("a")

@@ -1,0 +1,99 @@
+// A client with the settings of the command line, and the form of the output.
+
+import EtcdAPI
+import EtcdClient
+import SwiftProtobuf
+
+struct Session: Sendable {
+  let client: EtcdClient
+  let endpoints: [Endpoint]
+  let format: OutputFormat
+  let isHex: Bool
+  let console: Console
+  /// The time limit of a call.
+  let commandTimeout: Duration
+  /// `--command-timeout` or its variable was given.
+  let hasExplicitTimeout: Bool
+
+  init(flags: FlagValues, console: Console, trimsEndpoints: Bool) throws(CommandFailure) {
+    guard let format = OutputFormat(rawValue: flags.string("write-out")) else {
+      throw CommandFailure(CommandFailure.Code.badFeature, "unsupported output format")
+    }
+    self.format = format
+    self.console = console
+    isHex = flags.bool("hex")
+    commandTimeout = flags.duration("command-timeout")
+    hasExplicitTimeout = flags.isSet("command-timeout")
+    let options = try Self.options(flags)
+    let texts = flags.list("endpoints").map { trimsEndpoints ? Self.trim($0) : $0 }
+    do throws(EtcdClientError) {
+      var endpoints: [Endpoint] = []
+      for text in texts { endpoints.append(try Endpoint(text)) }
+      self.endpoints = endpoints
+      client = try EtcdClient(endpoints: endpoints, options: options)
+    } catch {
+      let text = error.code == .unimplemented ? error.message : error.description
+      throw CommandFailure(CommandFailure.Code.badConnection, text)
+    }
+  }
+
+  private static func options(_ flags: FlagValues) throws(CommandFailure) -> EtcdClientOptions {
+    var options = EtcdClientOptions()
+    options.requestTimeout = flags.duration("command-timeout")
+    options.keepaliveInterval = flags.duration("keepalive-time")
+    options.keepaliveTimeout = flags.duration("keepalive-timeout")
+    options.userAgent = "apusctl"
+    let sent = flags.int64("max-request-bytes")
+    let received = flags.int64("max-recv-bytes")
+    if sent > 0 { options.sendMessageBytesMax = Int(sent) }
+    if received > 0 {
+      guard received >= options.sendMessageBytesMax else {
+        throw CommandFailure(
+          CommandFailure.Code.badConnection,
+          "gRPC message recv limit (\(received) bytes) must be greater than send limit "
+            + "(\(options.sendMessageBytesMax) bytes)")
+      }
+      options.receiveMessageBytesMax = Int(received)
+    }
+    return options
+  }
+
+  private static func trim(_ text: String) -> String {
+    String(decoding: WordSplitter.trim(Array(text.utf8)), as: UTF8.self)
+  }
+
+  // MARK: Output
+
+  /// The failure of a command that does not know the wanted form.
+  var unsupported: CommandFailure {
+    CommandFailure(
+      CommandFailure.Code.badFeature, "\(format.rawValue) not supported as output format")
+  }
+
+  /// Prints one response in the wanted form. Tables, where they exist, are the caller's.
+  ///
+  /// - Parameter protobuf: the message whose bytes stand for the response; nil if there is none.
+  func show(
+    simple: (inout SimplePrinter) -> Void, json: () -> String,
+    fields: ((inout FieldsPrinter) -> Void)?, protobuf: (any Message)?
+  ) throws(CommandFailure) {
+    switch format {
+    case .simple:
+      var printer = SimplePrinter(isHex: isHex)
+      simple(&printer)
+      console.write(printer.bytes)
+    case .json: console.print(json())
+    case .fields:
+      guard let fields else { throw unsupported }
+      var printer = FieldsPrinter(hexIDs: isHex)
+      fields(&printer)
+      console.write(printer.bytes)
+    case .protobuf:
+      guard let protobuf, let bytes: [UInt8] = try? protobuf.serializedBytes() else {
+        throw unsupported
+      }
+      console.write(bytes)
+    case .table: throw unsupported
+    }
+  }
+}

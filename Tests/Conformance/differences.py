@@ -1,0 +1,176 @@
+"""The one table of differences between Apus (level: etcd 3.7) and the etcd releases it is compared
+with. docs/compatibility.md carries the same entries for readers; test_table.py keeps both alike."""
+
+from dataclasses import dataclass
+from typing import Any, Callable
+
+BOTH = ("etcd34", "etcd35")
+
+
+@dataclass(frozen=True)
+class Delta:
+    """One place where an answer differs."""
+    kind: str
+    label: str
+    request: Any
+    path: str
+    apus: Any
+    reference: Any
+
+
+@dataclass(frozen=True)
+class Difference:
+    id: str
+    kinds: tuple
+    reason: str  # "etcd 3.7" or "Apus"
+    text: str
+    applies: Callable[[Delta], bool]
+    racy: bool = False  # shows up in some runs only
+
+
+def error(outcome):
+    return outcome.get("error", {}) if isinstance(outcome, dict) else {}
+
+
+def code(outcome):
+    """The status name of a failed call, None for an answer."""
+    return error(outcome).get("code")
+
+
+def text(outcome):
+    return error(outcome).get("text") or ""
+
+
+TOKEN_REASONS = (
+    "rpc error: code = Unauthenticated desc = etcdserver: invalid auth token",
+    "rpc error: code = PermissionDenied desc = etcdserver: permission denied")
+UNDECODABLE = "grpc: error unmarshalling request: "
+
+
+DIFFERENCES = [
+    Difference(
+        "not-yet", BOTH, "Apus",
+        "Calls that Apus does not serve in this version answer UNIMPLEMENTED with a text of its own "
+        "that starts with `apus:`: users and roles, changes of the membership, downgrades.",
+        lambda d: code(d.apus) == "UNIMPLEMENTED" and text(d.apus).startswith("apus: ")
+        and d.label.startswith(("Auth.", "Cluster.", "raw /etcdserverpb.Cluster/",
+                                "Maintenance.Downgrade"))),
+    Difference(
+        "version", BOTH, "etcd 3.7",
+        "`StatusResponse.version` names the level that Apus keeps to, 3.7.",
+        lambda d: d.label == "Maintenance.Status" and d.path == "version"
+        and d.apus.startswith("3.7.")),
+    Difference(
+        "newer-fields", BOTH, "etcd 3.7",
+        "Fields that exist since 3.6 are filled: `StatusResponse.storageVersion`, `dbSizeQuota` and "
+        "`downgradeInfo`, `HashKVResponse.hash_revision`, `SnapshotResponse.version`.",
+        lambda d: d.reference in (None, False) and d.path in (
+            "storageVersion", "dbSizeQuota", "downgradeInfo", "hash_revision", "value.version")),
+    Difference(
+        "keys-only-lease", BOTH, "etcd 3.7",
+        "Rows of a `keys_only` range carry no `lease`, unless sorted by value. Releases up to 3.6 "
+        "fill it.",
+        lambda d: d.label in ("KV.Range", "KV.Txn") and d.path.endswith(".lease")
+        and d.apus is None),
+    Difference(
+        "sort-options", BOTH, "etcd 3.7",
+        "An unknown `sort_order` or `sort_target` is refused with `etcdserver: invalid sort option`. "
+        "Releases before 3.6 ignore an unknown order, and an unknown target ends the whole server "
+        "process, so the suite sends it to Apus alone.",
+        lambda d: text(d.apus) == "etcdserver: invalid sort option" and code(d.reference) is None),
+    Difference(
+        "alarm-header", ("etcd34",), "etcd 3.7",
+        "`AlarmResponse` has a header. 3.4 leaves it out.",
+        lambda d: d.label == "Maintenance.Alarm" and d.path == "header" and d.reference is None),
+    Difference(
+        "alarm-none", ("etcd34",), "etcd 3.7",
+        "Activating the alarm kind NONE has no effect and answers an empty list. 3.4 stores such an "
+        "alarm, which then shows in lists.",
+        lambda d: d.label in ("Maintenance.Alarm", "errors") and d.path.startswith(("alarms", "value"))
+        and without_none(d.reference) == (d.apus or [])),
+    Difference(
+        "undecodable", BOTH, "Apus",
+        "A message that cannot be decoded fails with INTERNAL and the text `grpc: error "
+        "unmarshalling request: ` as in etcd; what follows is the decoder's own wording.",
+        lambda d: code(d.apus) == code(d.reference) == "INTERNAL"
+        and text(d.apus).startswith(UNDECODABLE) and text(d.reference).startswith(UNDECODABLE)),
+    Difference(
+        "path-without-slash", BOTH, "etcd 3.7",
+        "A path without a method, such as `/nothing`, answers UNIMPLEMENTED. The older gRPC library "
+        "answers RESOURCE_EXHAUSTED with the same text.",
+        lambda d: code(d.apus) == "UNIMPLEMENTED" and code(d.reference) == "RESOURCE_EXHAUSTED"
+        and text(d.apus) == text(d.reference) and text(d.apus).startswith("malformed method name")),
+    Difference(
+        "gzip", ("etcd34",), "etcd 3.7",
+        "Requests compressed with gzip are accepted. 3.4 refuses them.",
+        lambda d: "Decompressor is not installed" in text(d.reference) and code(d.apus) is None
+        and '"gzip"' in text(d.reference)),
+    Difference(
+        "watch-negative-start", BOTH, "etcd 3.7",
+        "A watch with a negative `start_revision` fails at its creation with the compacted text. "
+        "Before 3.4.31 and 3.5.24 it is served like a very old revision.",
+        lambda d: d.label == "Watch.create" and d.request.start_revision < 0
+        and d.path in ("cancel_reason", "canceled", "watch_id")),
+    Difference(
+        "tombstone-at-compaction", BOTH, "etcd 3.7",
+        "A deletion at exactly the compacted revision is kept, so that a watch from that revision "
+        "still sees it. Before 3.4.34 and 3.5.16 it is lost.",
+        lambda d: d.label in ("Watch.events", "Watch.events from the compacted revision")
+        and d.path == "events" and [e for e in d.apus if not deletion(e)] ==
+        [e for e in d.reference if not deletion(e)] and len(d.apus) > len(d.reference)),
+    Difference(
+        "progress-when-behind", BOTH, "etcd 3.7",
+        "A progress request is answered only if the stream has watchers and all of them are caught "
+        "up and past their start revision. Before 3.4.31 and 3.5.13 it is answered at once, which "
+        "can make a client lose events.",
+        lambda d: d.label.startswith("Watch.progress ") and d.apus is None),
+    Difference(
+        "watch-deadline", BOTH, "etcd 3.7",
+        "A watch stream whose deadline passes ends with DEADLINE_EXCEEDED. The older gRPC library "
+        "reports UNKNOWN `context deadline exceeded`.",
+        lambda d: d.label == "Watch.end" and code(d.apus) == "DEADLINE_EXCEEDED"
+        and code(d.reference) in ("UNKNOWN", "DEADLINE_EXCEEDED"), racy=True),
+    Difference(
+        "hash-at-compaction", BOTH, "etcd 3.7",
+        "`HashKV` at exactly the compacted revision is answered. Older releases refuse it as "
+        "compacted.",
+        lambda d: d.label == "Maintenance.HashKV" and code(d.apus) is None
+        and text(d.reference).endswith("has been compacted")
+        and d.apus.get("compact_revision") == d.request.revision),
+    Difference(
+        "hash-negative", BOTH, "Apus",
+        "`HashKV` with a negative revision means the current one, as in `Range`. etcd hashes an "
+        "empty history.",
+        lambda d: d.label == "Maintenance.HashKV" and d.request.revision < 0
+        and d.path in ("hash", "hash_revision")),
+    Difference(
+        "token-while-off", BOTH, "Apus",
+        "While authentication is off, nobody looks at a token. etcd refuses one that it does not "
+        "know even then.",
+        lambda d: (text(d.reference) == "etcdserver: invalid auth token" and code(d.apus) is None)
+        or (d.label == "Watch.create" and d.path in ("cancel_reason", "canceled", "watch_id")
+            and d.request.start_revision == 0 and d.apus is None
+            and d.reference in (True, -1, *TOKEN_REASONS))),
+    Difference(
+        "range-stream", BOTH, "etcd 3.7",
+        "`KV.RangeStream` exists. It came with 3.7.",
+        lambda d: d.label == "KV.RangeStream" and code(d.reference) == "UNIMPLEMENTED"
+        and "merged" in d.apus),
+    Difference(
+        "auth-status", ("etcd34",), "etcd 3.7",
+        "`Auth.AuthStatus` exists. It came with 3.5.",
+        lambda d: d.label == "Auth.AuthStatus" and code(d.reference) == "UNIMPLEMENTED"
+        and code(d.apus) is None),
+]
+
+
+def deletion(event):
+    return event.get("type") == 1
+
+
+def without_none(alarms):
+    """A list of alarms, or of texts about them, without those of the kind NONE."""
+    if not isinstance(alarms, list):
+        return None
+    return [each for each in alarms
+            if (each.get("alarm") if isinstance(each, dict) else "NONE" not in each)]
