@@ -80,7 +80,7 @@ package actor BackendWriter {
       defragmenting = []
       defragmentNext = []
       report(.installed(Result { () throws(BackendError) in
-        try backend.installSnapshot(path: path)
+        try ReceivedStore.install(path, into: backend)
       }))
     case .hash(let id):
       report(.hashed(id: id, Result { () throws(BackendError) in try backend.hashBackend() }))

@@ -2,7 +2,6 @@ import Actors
 import Base
 import EtcdAPI
 import SwiftProtobuf
-import Glibc
 import RaftActor
 
 extension KVStore {
@@ -154,7 +153,7 @@ extension KVStore {
 
   func install(_ snapshot: Snapshot, path: String) {
     guard installing == nil else {
-      if let older = installNext { unlink(older.path) }
+      if let older = installNext { ReceivedStore.remove(older.path) }
       installNext = (snapshot, path)
       return
     }
@@ -183,7 +182,7 @@ extension KVStore {
       outlets.failed("the received store cannot be used: \(error)")
     }
     installing = nil
-    unlink(path)
+    ReceivedStore.remove(path)
     sealedIndex = machine.applied
     for write in machine.membership.tableWrites {
       if let value = write.value { machine.kv.store.buffers.put(write.bucket, write.key, value) }

@@ -44,6 +44,13 @@ final class Handover<Value>: Sendable {
   }
 }
 
+extension WALRecovered {
+  /// Nothing was ever written to this log but whose it is.
+  fileprivate var isUntouched: Bool {
+    entries.isEmpty && snapshot.index == 0 && hardState == HardState()
+  }
+}
+
 /// Why a member cannot start from its data directory. The texts say what to do.
 struct StorageError: Error, CustomStringConvertible {
   let description: String
@@ -82,7 +89,12 @@ struct StorageLoader {
           + "cannot take over. Nothing was changed. Save a snapshot with etcdctl and restore it, or "
           + "let this member join the running cluster with an empty --data-dir")
     }
-    if hasLog != (access(storeDirectory, F_OK) == 0) {
+    let hasStore = access(storeDirectory, F_OK) == 0
+    // A store without anything in it is what an interrupted first start leaves.
+    let isFirstStart = try !hasLog
+      && (!hasStore
+        || Backend.open(directory: storeDirectory, options: options).progress.consistentIndex == 0)
+    if !isFirstStart, !(hasLog && hasStore) {
       let missing = hasLog ? storeDirectory : walDirectory
       throw StorageError(
         "\(missing) is missing while the rest of the member's data is there. Starting without it "
@@ -104,14 +116,18 @@ struct StorageLoader {
   }
 
   /// Files that were on their way to members or clients when the process ended.
-  private func removeLeftovers() {
+  /// A received store stays until it is known not to be needed.
+  private func removeLeftovers(includingReceived: Bool = false) {
     guard let directory = opendir(snapshotDirectory) else { return }
     defer { closedir(directory) }
     while let entry = readdir(directory) {
       let name = withUnsafePointer(to: &entry.pointee.d_name) { pointer in
         pointer.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
       }
-      if name.hasPrefix("send-") || name.hasPrefix("client-") || name.hasPrefix("tmp") {
+      let isReceived = name.contains(".snap.db")
+      if name.hasPrefix("send-") || name.hasPrefix("client-") || name.hasPrefix("tmp")
+        || isReceived && includingReceived
+      {
         unlink(snapshotDirectory + "/" + name)
       }
     }
@@ -121,10 +137,15 @@ struct StorageLoader {
 
   /// The first start of a member of a new cluster: every member writes the same first entries.
   func bootstrap(_ identities: InitialIdentities) throws -> MemberStorage {
-    let backend = try openBackend()
     let log = try WriteAheadLog.create(
       directory: walDirectory,
       metadata: WALMetadata(nodeID: identities.localID, clusterID: identities.clusterID))
+    return try bootstrap(identities, log: log, backend: try openBackend())
+  }
+
+  private func bootstrap(
+    _ identities: InitialIdentities, log: sending WriteAheadLog, backend: Backend
+  ) throws -> MemberStorage {
     let entries = identities.members.enumerated().map { position, member in
       let record = MemberRecord(
         id: member.id, peerURLs: member.peerURLs.map(\.description), name: member.name)
@@ -168,6 +189,14 @@ struct StorageLoader {
         ("copy", torn.copy ?? ""))
     }
     let backend = try openBackend(snapshot: recovered.snapshot)
+    removeLeftovers(includingReceived: true)
+    if configuration.initialClusterState == .new, recovered.isUntouched {
+      // The first start was interrupted between making the log and writing its first entries.
+      let identities = try configuration.bootstrapNewCluster()
+      if identities.localID == recovered.metadata.nodeID {
+        return try bootstrap(identities, log: log, backend: backend)
+      }
+    }
     return try assemble(
       log: log, backend: backend, member: recovered.metadata.nodeID,
       cluster: recovered.metadata.clusterID, hardState: recovered.hardState,
@@ -191,8 +220,14 @@ struct StorageLoader {
           + "\(configuration.dataDirectory) and let the member join again")
     }
     log.info("installing a received snapshot", ("path", path), ("index", snapshot.index))
-    _ = try backend.installSnapshot(path: path)
-    unlink(path)
+    do {
+      try ReceivedStore.check(path, endsAt: snapshot.index)
+    } catch {
+      throw StorageError(
+        "\(error). Remove \(configuration.dataDirectory) and let the member join again")
+    }
+    _ = try ReceivedStore.install(path, into: backend)
+    ReceivedStore.remove(path)
     return backend
   }
 

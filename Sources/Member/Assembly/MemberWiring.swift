@@ -185,6 +185,7 @@ struct MemberWiring {
     let inbox = raft.inbox
     let gateway = gatewayInbox
     let services = servicesInbox
+    let examiner = exportThread
     let supervisor = supervisorInbox
     let log = log
     let wakesEarly = Atomic64Flag(configuration.initialElectionTickAdvance && storage.confState.voters.count > 1)
@@ -197,8 +198,20 @@ struct MemberWiring {
         inbox.send(.snapshotSent(to: member, succeeded: succeeded))
       },
       snapshotReceived: { message, path in
-        log.info("received database snapshot", ("path", path), ("from", message.from.hex))
-        inbox.send(.messages([message]))
+        guard let snapshot = message.snapshot else { return }
+        // Raft hears of it once it is known to be good: there is no way back from then on.
+        examiner.execute {
+          do {
+            try ReceivedStore.examine(path, snapshot)
+            log.info("received database snapshot", ("path", path), ("from", message.from.hex))
+            inbox.send(.messages([message]))
+          } catch {
+            log.warn(
+              "a received database snapshot is unusable", ("path", path),
+              ("from", message.from.hex), ("error", "\(error)"))
+            ReceivedStore.remove(path)
+          }
+        }
       },
       request: { services.send(.request($0)) },
       response: { id, result in

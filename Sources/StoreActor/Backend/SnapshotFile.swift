@@ -202,7 +202,9 @@ extension Backend {
   /// stays. Cancels a defragmentation.
   ///
   /// - Throws: `snapshotTooOld` if its index is below that of the last commit.
-  package func installSnapshot(path: String) throws(BackendError) -> SnapshotContents {
+  package func installSnapshot(
+    path: String, overrides: SnapshotOverrides = SnapshotOverrides()
+  ) throws(BackendError) -> SnapshotContents {
     try writer.withLock { (state) throws(BackendError) in
       guard !state.isUnusable else { throw .unusable(file: environment.path) }
       state.copy = nil
@@ -210,7 +212,7 @@ extension Backend {
       let target = try Self.makeTemporary(directory, options, owner)
       let contents: SnapshotContents
       do throws(BackendError) {
-        contents = try target.load(snapshot: path, overrides: SnapshotOverrides())
+        contents = try target.load(snapshot: path, overrides: overrides)
         guard contents.consistentIndex >= state.consistentIndex else {
           throw .snapshotTooOld(
             file: path, index: contents.consistentIndex, current: state.consistentIndex)

@@ -69,8 +69,7 @@ package enum StoreLoader {
       return stored
     }
     // From 3.6 on the tables are the truth; before, they may be stale.
-    let isLegacy = told.clusterVersion.map { $0.hasPrefix("3.4") || $0.hasPrefix("3.5") } ?? false
-    return isLegacy || stored.members.isEmpty ? told : stored
+    return told.isLegacy || stored.members.isEmpty ? told : stored
   }
 
   private static func revision(_ view: ReadView, _ key: Bytes) throws -> Int64 {
