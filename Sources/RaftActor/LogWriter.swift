@@ -1,6 +1,5 @@
 package import Actors
 import Base
-import Glibc
 
 /// The actor that owns the write-ahead log: everything that queued up while it was syncing becomes
 /// durable with one write and one sync.
@@ -110,7 +109,7 @@ package actor LogWriter {
       if try !log.prepareNextSegment(sliceBytes: bytes), isIdle { prepareNextSegment() }
     } catch {
       // A full disk is no end yet: the tail has room, and goes on to grow if it must.
-      if case .io(_, _, let number) = error, number == ENOSPC || number == EDQUOT { return }
+      if error.isRefusalForSpace { return }
       outlets.failed(error)
     }
   }

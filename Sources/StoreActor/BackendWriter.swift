@@ -79,9 +79,11 @@ package actor BackendWriter {
       for id in defragmenting + defragmentNext { report(.defragmented(id: id, nil)) }
       defragmenting = []
       defragmentNext = []
-      report(.installed(Result { () throws(BackendError) in
-        try ReceivedStore.install(path, into: backend)
-      }))
+      report(
+        .installed(
+          Result { () throws(BackendError) in
+            try ReceivedStore.install(path, into: backend)
+          }))
     case .hash(let id):
       report(.hashed(id: id, Result { () throws(BackendError) in try backend.hashBackend() }))
     }

@@ -1,15 +1,16 @@
 import Actors
 import Base
 import EtcdAPI
-import SwiftProtobuf
 import RaftActor
+import SwiftProtobuf
 
 extension KVStore {
   /// Seals the buffer for the BACKEND thread unless it is behind already.
   func sealIfIdle() {
     let buffers = machine.kv.store.buffers
     // Entries without effect move the index only: that is worth a commit now and then.
-    let isDue = !buffers.isActiveEmpty || (machine.applied > sealedIndex && ticks > lastSealTick + 50)
+    let isDue =
+      !buffers.isActiveEmpty || (machine.applied > sealedIndex && ticks > lastSealTick + 50)
     if isDue, committing.count < Self.commitsInFlight { seal() }
   }
 
@@ -175,7 +176,8 @@ extension KVStore {
       committing = []
       machine = try StoreLoader.load(
         backend: backend, settings: machine.settings, lessor: machine.lessor,
-        legacyMembership: snapshot.data, term: snapshot.metadata.term, failed: { [outlets] error in
+        legacyMembership: snapshot.data, term: snapshot.metadata.term,
+        failed: { [outlets] error in
           outlets.failed("\(error)")
         })
     } catch {

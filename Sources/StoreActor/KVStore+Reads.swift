@@ -1,8 +1,8 @@
 import Actors
 import Base
 import EtcdAPI
-import SwiftProtobuf
 import RaftActor
+import SwiftProtobuf
 
 extension KVStore {
   func serveWaitingReads() {

@@ -22,7 +22,8 @@ struct BootstrapProbe {
         var clientURLs: [String]?
       }
       let listed = (try? JSONDecoder().decode([Listed].self, from: Data(body))) ?? []
-      if listed.contains(where: { $0.id == identities.localID && $0.clientURLs?.isEmpty == false }) {
+      if listed.contains(where: { $0.id == identities.localID && $0.clientURLs?.isEmpty == false })
+      {
         throw StorageError(
           "member \(identities.localID.hex) has already been bootstrapped: the running cluster knows "
             + "it, and its data directory is empty here. Put its data back, or replace it by a new "

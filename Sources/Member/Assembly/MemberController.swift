@@ -21,7 +21,8 @@ enum ControllerInput: Sendable {
 /// leader, sees to it that the cluster's version is the lowest of its members'.
 actor MemberController {
   struct Outlets: Sendable {
-    var propose: @Sendable (InternalRequestEnvelope.Kind, Bytes, @escaping @Sendable (Bool) -> Void) -> Void
+    var propose:
+      @Sendable (InternalRequestEnvelope.Kind, Bytes, @escaping @Sendable (Bool) -> Void) -> Void
     var proposeLegacy: @Sendable (LegacyRequest, @escaping @Sendable (Bool) -> Void) -> Void
     var askVersion: @Sendable (MemberRecord, _ round: UInt64) -> Void
     /// This member has joined and may serve.
@@ -137,7 +138,8 @@ actor MemberController {
   }
 
   private var needsLegacyForm: Bool {
-    let known = versions.values.compactMap(Version.init) + [membership.clusterVersion.flatMap(Version.init)].compactMap { $0 }
+    let cluster = membership.clusterVersion.flatMap(Version.init)
+    let known = versions.values.compactMap(Version.init) + (cluster.map { [$0] } ?? [])
     // A cluster version of 3.0 says that not all members could be asked, nothing about their age.
     return known.contains { $0 < Version(3, 5) && $0 > Version(3, 0) }
   }
@@ -149,9 +151,10 @@ actor MemberController {
       return
     }
     isPublished = true
+    let urls = clientURLs.joined(separator: " ")
     log.info(
       "published local member to cluster through raft", ("local-member-id", member.hex),
-      ("local-member-attributes", "{Name:\(name) ClientURLs:[\(clientURLs.joined(separator: " "))]}"))
+      ("local-member-attributes", "{Name:\(name) ClientURLs:[\(urls)]}"))
     outlets.joined()
   }
 

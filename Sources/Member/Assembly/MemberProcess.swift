@@ -52,7 +52,8 @@ final class MemberProcess {
     let exportThread = try ThreadExecutor(name: "apus-export")
     let wiring = MemberWiring(
       configuration: configuration, storage: storage, snapshotDirectory: loader.snapshotDirectory,
-      loop: loop, logThread: logThread, storeThread: storeThread, backendThread: backendThread, exportThread: exportThread,
+      loop: loop, logThread: logThread, storeThread: storeThread, backendThread: backendThread,
+      exportThread: exportThread,
       log: log, metrics: metrics, fatal: fatal)
     let running = try wiring.start()
     loop.run()

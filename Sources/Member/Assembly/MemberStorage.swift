@@ -91,7 +91,8 @@ struct StorageLoader {
     }
     let hasStore = access(storeDirectory, F_OK) == 0
     // A store without anything in it is what an interrupted first start leaves.
-    let isFirstStart = try !hasLog
+    let isFirstStart =
+      try !hasLog
       && (!hasStore
         || Backend.open(directory: storeDirectory, options: options).progress.consistentIndex == 0)
     if !isFirstStart, !(hasLog && hasStore) {
@@ -107,7 +108,8 @@ struct StorageLoader {
   private func makeDirectory(_ path: String, what: String) throws {
     if mkdir(path, 0o700) == 0 { return }
     guard errno == EEXIST else {
-      throw StorageError("cannot access \(what): mkdir \(path): \(String(cString: strerror(errno)))")
+      throw StorageError(
+        "cannot access \(what): mkdir \(path): \(String(cString: strerror(errno)))")
     }
     guard access(path, W_OK | X_OK) == 0 else {
       throw StorageError(

@@ -35,7 +35,8 @@ struct MemberWiring {
     let actors = Mutex<[any Actor]>([])
     let signal = Atomic<Int32>(0)
     /// Questions to peers that are under way, by their ids, which no caller's call has.
-    fileprivate let peerQuestions = Mutex<(next: UInt64, asked: [UInt64: PeerAnswerHandler])>((1, [:]))
+    fileprivate let peerQuestions =
+      Mutex<(next: UInt64, asked: [UInt64: PeerAnswerHandler])>((1, [:]))
   }
 
   fileprivate typealias PeerAnswerHandler = @Sendable (Result<PeerResponse, PeerError>) -> Void
@@ -188,7 +189,8 @@ struct MemberWiring {
     let examiner = exportThread
     let supervisor = supervisorInbox
     let log = log
-    let wakesEarly = Atomic64Flag(configuration.initialElectionTickAdvance && storage.confState.voters.count > 1)
+    let wakesEarly = OnceFlag(
+      configuration.initialElectionTickAdvance && storage.confState.voters.count > 1)
     let advance = configuration.electionTicks - 2
     return PeerOutlets(
       received: { inbox.send(.messages($0)) },
@@ -338,7 +340,8 @@ struct MemberWiring {
         peers.submit(.members(joining.peers(of: membership), removed: membership.removed))
         controller.send(.membership(membership))
         if let version = membership.clusterVersion {
-          metrics.info.setClusterVersion(version.split(separator: ".").prefix(2).joined(separator: "."))
+          let minor = version.split(separator: ".").prefix(2).joined(separator: ".")
+          metrics.info.setClusterVersion(minor)
         }
         if membership.removed.contains(member) { supervisor.send(.removalApplied) }
       },
@@ -696,7 +699,7 @@ extension EtcdLogger {
 }
 
 /// A flag that is taken once.
-private final class Atomic64Flag: Sendable {
+private final class OnceFlag: Sendable {
   private let isSet: Atomic<Bool>
 
   init(_ isSet: Bool) { self.isSet = Atomic(isSet) }

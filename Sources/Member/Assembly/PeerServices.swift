@@ -102,7 +102,8 @@ actor PeerServices {
   // MARK: - Leases
 
   private func renew(_ request: PeerRequest) {
-    guard let renewal = try? Etcdserverpb_LeaseKeepAliveRequest(serializedBytes: request.body) else {
+    guard let renewal = try? Etcdserverpb_LeaseKeepAliveRequest(serializedBytes: request.body)
+    else {
       return respond(request.id, 400, "error unmarshalling request\n")
     }
     pending[request.id] = .renewal

@@ -22,8 +22,7 @@ actor CorruptionChecker {
     /// Asks for this member's newest hash; answered by `own`.
     var hashOwn: @Sendable (_ check: UInt64, _ linearizable: Bool) -> Void
     /// Asks a member for its hash at a revision; answered by `peer`.
-    var ask:
-      @Sendable (_ check: UInt64, MemberID, _ urls: [String], _ revision: Int64) -> Void
+    var ask: @Sendable (_ check: UInt64, MemberID, _ urls: [String], _ revision: Int64) -> Void
     var raise: @Sendable (MemberID) -> Void
     var isLeader: @Sendable () -> Bool
     var status: @Sendable () -> StoreStatus

@@ -57,7 +57,7 @@ extension ClientGateway {
       if reads.wantsRetry(now: now, leaderChanged: true) { askAgain(now: now) }
       finishTransfers(now: now)
       offerChanges(now: now)
-      for id in keepAlives.keys where keepAlives[id]?.retryAt != nil { keepAlives[id]?.retryAt = now }
+      for (id, stream) in keepAlives where stream.retryAt != nil { keepAlives[id]?.retryAt = now }
       retryKeepAlives(now: now)
     }
   }

@@ -164,7 +164,8 @@ extension ClientGateway {
     let forward = Etcdserverpb_LeaseInternalRequest.with { $0.leaseTimeToLiveRequest = request }
     let body: Bytes = try forward.serializedBytes()
     waiters.add(
-      id, .own { outcome in self.timeToLiveAnswered(handle, request.id, outcome) }, now: executor.now,
+      id, .own { outcome in self.timeToLiveAnswered(handle, request.id, outcome) },
+      now: executor.now,
       deadline: executor.now + settings.requestTimeout)
     outlets.postToPeer(id, softState.leader, "/leases/internal", body)
   }

@@ -34,6 +34,8 @@ struct ReconfigurationTable {
 
   var links = LinkTimes()
   var waiting: [Waiting] = []
+  /// The change that was proposed last, and when.
+  var proposed: (id: UInt64, at: UInt64) = (0, 0)
   /// Ids of all changes that were not answered yet.
   var open: [UInt64] = []
   /// Promotions asked of the leader, by the id of the question.
@@ -154,24 +156,40 @@ extension ClientGateway {
     offerChanges(now: executor.now)
   }
 
-  /// Proposes what waits for a leader, if there is one now.
+  /// Proposes what waits for a leader, if there is one now, one change at a time.
   func offerChanges(now: UInt64) {
-    guard softState.leader != 0, !reconfiguration.waiting.isEmpty else { return }
+    guard !reconfiguration.waiting.isEmpty else { return }
     let waiting = reconfiguration.waiting
     reconfiguration.waiting = []
     for each in waiting {
       guard case .memberChange(_, let change)? = waiters[each.id] else { continue }
-      if each.steppingDown == softState.leader, now < each.deadline {
+      let mustStepDown = each.steppingDown == softState.leader && now < each.deadline
+      guard !mustStepDown, takesChanges, !isChangeUnderWay(now: now) else {
         reconfiguration.waiting.append(each)
-      } else {
-        outlets.raft.send(.changeConfiguration(id: each.id, payload: change.change.encoded()))
+        continue
       }
+      reconfiguration.proposed = (each.id, now)
+      outlets.raft.send(.changeConfiguration(id: each.id, payload: change.change.encoded()))
     }
+  }
+
+  /// Whether the leader would take a change. While it cannot tell whether another one is in its log,
+  /// as at the beginning of its term, it puts nothing in the place of what it is asked for.
+  private var takesChanges: Bool {
+    guard softState.leader != 0, storeStatus.appliedTerm == raftStatus.term else { return false }
+    return softState.leader != settings.member || raftStatus.pendingConfIndex <= raftStatus.applied
+  }
+
+  /// Whether this member's last change is on its way; one that was lost holds up others for a while.
+  private func isChangeUnderWay(now: UInt64) -> Bool {
+    let (id, time) = reconfiguration.proposed
+    return waiters[id] != nil && now < time + UInt64(settings.electionTicks) * settings.tickInterval
   }
 
   /// A change that found no leader has been in no log: it is offered again.
   func isDeferredChange(_ id: UInt64, _ reason: RaftCore.DropReason) -> Bool {
     guard case .memberChange? = waiters[id], reason != .overloaded else { return false }
+    reconfiguration.proposed = (0, 0)
     reconfiguration.waiting.append(ReconfigurationTable.Waiting(id: id))
     return true
   }
@@ -192,6 +210,7 @@ extension ClientGateway {
 
   func memberChangeEnded(_ handle: CallHandle, _ change: MemberChange, _ outcome: StoreOutcome) {
     let isPromotion = handle.method == .memberPromote
+    offerChanges(now: executor.now)
     if case .failure(let error) = outcome {
       if isPromotion { metrics.server.learnerPromoteFailures.series(error.message).increment() }
       return fail(handle, error)
@@ -305,6 +324,9 @@ extension ClientGateway {
     do throws(EtcdError) {
       let change = try promotion(of: member)
       let now = executor.now
+      // The other member asks again.
+      guard takesChanges, !isChangeUnderWay(now: now) else { throw .timeout }
+      reconfiguration.proposed = (change.id, now)
       waiters.add(
         change.id, .own { outlets.answerForwarded(request, $0) }, isWrite: true, now: now,
         deadline: now + settings.requestTimeout)

@@ -345,7 +345,7 @@ actor ClientGateway {
     isShuttingDown = true
     for listener in listeners { listener.close() }
     listeners = []
-    for id in watchStreams.keys.sorted() { endWatch(id, GRPCStatus(.unavailable, "etcdserver: server stopped")) }
+    for id in watchStreams.keys.sorted() { endWatch(id, GRPCStatus(.stopped)) }
     for id in keepAlives.keys.sorted() { endKeepAlive(id, .stopped) }
     shutDownConcurrency()
     for connection in connections.values { connection.shutdown(now: executor.now) }

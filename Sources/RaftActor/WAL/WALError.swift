@@ -1,3 +1,5 @@
+import Glibc
+
 /// Why the write-ahead log cannot be used.
 package enum WALError: Error, Equatable, Sendable {
   /// A system call failed. After this the log refuses all use: what the disk holds is unknown.
@@ -12,6 +14,17 @@ package enum WALError: Error, Equatable, Sendable {
   case segmentMissing(directory: String, reason: String)
   /// No snapshot record lies at or below the commit index.
   case snapshotMissing(directory: String, commit: UInt64)
+}
+
+extension WALError {
+  /// True if a full disk refused to take more, which harms nothing that is on it.
+  ///
+  /// A sync that fails is never that, whatever its reason: the kernel may have dropped what had been
+  /// written before, and the next sync would not tell.
+  package var isRefusalForSpace: Bool {
+    guard case .io(let operation, _, let code) = self else { return false }
+    return operation != "sync" && (code == ENOSPC || code == EDQUOT)
+  }
 }
 
 extension WALError: CustomStringConvertible {

@@ -1,5 +1,4 @@
 package import Base
-import Glibc
 
 // A segment's life: zeroed ahead of use, tail, sealed, released, zeroed again or removed.
 extension WriteAheadLog {
@@ -9,7 +8,7 @@ extension WriteAheadLog {
   /// To be called while the log is idle, until it returns true; appends then never change a file's
   /// size or extents. Each call blocks for one write and one sync of `sliceBytes`.
   /// - Returns: true once the next segment is ready.
-  /// - Throws: `WALError.io`. A full disk (`ENOSPC`, `EDQUOT`) does not end the log: the tail goes
+  /// - Throws: `WALError.io`. A write that a full disk refuses does not end the log: the tail goes
   ///   on growing meanwhile, and a later call continues.
   package func prepareNextSegment(sliceBytes: Int) throws(WALError) -> Bool {
     precondition(sliceBytes > 0, "a slice has at least one byte")
@@ -18,7 +17,7 @@ extension WriteAheadLog {
         guard try fillTail(sliceBytes) else { return .success(false) }
         return .success(try fillNext(sliceBytes))
       } catch {
-        if case .io(_, _, let code) = error, code == ENOSPC || code == EDQUOT {
+        if error.isRefusalForSpace {
           return .failure(error)
         }
         throw error
@@ -73,7 +72,7 @@ extension WriteAheadLog {
     while !isNextSegmentReady {
       // Without room for a new segment the tail simply grows until there is.
       do throws(WALError) { _ = try fillNext(options.fileBytes) } catch {
-        if case .io(_, _, let code) = error, code == ENOSPC || code == EDQUOT { return }
+        if error.isRefusalForSpace { return }
         throw error
       }
     }

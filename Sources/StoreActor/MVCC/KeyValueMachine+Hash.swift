@@ -76,7 +76,8 @@ extension KeyValueMachine {
       // A compaction keeps a tombstone at its own limit, which counts as something kept.
       let last = Revision(main: cursor.revision, sub: .max)
       var keepsTombstone = false
-      store.forEachRecord(from: Revision(main: cursor.revision), through: last) { _, isTombstone, _ in
+      store.forEachRecord(from: Revision(main: cursor.revision), through: last) {
+        _, isTombstone, _ in
         keepsTombstone = keepsTombstone || isTombstone
         return !keepsTombstone
       }

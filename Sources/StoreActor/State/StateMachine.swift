@@ -81,8 +81,10 @@ package struct ApplyCounts: Sendable {
 
 /// Everything that the log decides, as a value: key-values, leases, alarms, members.
 ///
-/// Members that apply the same entries hold the same state. Nothing here depends on time, on the
-/// member's own settings, or on whether a caller waits, but for the reply and the quota alarm.
+/// Members that apply the same entries hold the same state. Nothing here depends on time or on whether
+/// a caller waits, but for the reply and the quota alarm. Two settings take part and have to be equal on
+/// all members, as in etcd: the cap on learners, and the election timeout, of which the lessor makes the
+/// shortest TTL.
 package struct StateMachine<Records: RecordStore> {
   package struct Settings: Sendable {
     package var member: MemberID
@@ -271,7 +273,8 @@ package struct StateMachine<Records: RecordStore> {
     do {
       change = try ConfChange(decoding: entry.data)
     } catch {
-      throw UnknownEntry(index: entry.index, reason: "a membership change that is unreadable: \(error)")
+      throw UnknownEntry(
+        index: entry.index, reason: "a membership change that is unreadable: \(error)")
     }
     do {
       try membership.apply(change, maxLearners: settings.maxLearners)

@@ -40,7 +40,11 @@ package enum StoreLoader {
       try table(view, .lease) { _, value in try LeaseRecord(decoding: value) })
     var orphans: [(LeaseID, Bytes)] = []
     kv.forEachLeasedKey { lease, key in
-      do throws(LeaseError) { try lessor.attach(key, to: lease) } catch { orphans.append((lease, key)) }
+      do throws(LeaseError) {
+        try lessor.attach(key, to: lease)
+      } catch {
+        orphans.append((lease, key))
+      }
     }
     if let (lease, _) = orphans.first {
       throw LoadError.unreadable(table: "lease", reason: "lease \(lease) of a key is missing")

@@ -110,7 +110,8 @@ struct HashComparisonTests {
   // MARK: - Pages
 
   @Test func pageOfEtcd() {
-    let text = #"{"header":{"cluster_id":14841639068965178418,"member_id":10276657743932975437,"#
+    let text =
+      #"{"header":{"cluster_id":14841639068965178418,"member_id":10276657743932975437,"#
       + #""revision":12,"raft_term":2},"hash":4082599214,"compact_revision":-1,"hash_revision":9}"#
     #expect(
       PeerHashAnswer(status: 200, body: Bytes(text.utf8))

@@ -204,6 +204,16 @@ import Testing
     #expect(try fixture.open().recovered.entries.count == 51)
   }
 
+  @Test func aFailedSyncEndsTheLogEvenForLackOfSpace() throws {
+    let fixture = try LogFixture(segmentBytes: 4096)
+    let log = try fixture.create()
+    fixture.disk.faults[.sync] = (1, ENOSPC)
+    let error = walError { _ = try log.prepareNextSegment(sliceBytes: 512) }
+    #expect(error?.isRefusalForSpace == false)
+    log.append(hardState: nil, entries: LogFixture.entries(1...2))
+    #expect(walError { try log.flush(sync: true) } == error)
+  }
+
   @Test func aSecondUserIsRefused() throws {
     let fixture = try LogFixture()
     let log = try fixture.create()

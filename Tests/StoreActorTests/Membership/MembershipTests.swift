@@ -66,6 +66,17 @@ import Testing
     #expect(try Membership(decodingV2Store: membership.v2StoreJSON()) == membership)
   }
 
+  @Test func aConfigurationSaysWhoVotes() {
+    var membership = Membership(
+      members: [
+        MemberRecord(id: 1, peerURLs: ["http://h:1"], isLearner: true),
+        MemberRecord(id: 2, peerURLs: ["http://h:2"]),
+        MemberRecord(id: 3, peerURLs: ["http://h:3"], isLearner: true),
+      ], removed: [], clusterVersion: nil)
+    membership.reconcile(ConfState(voters: [1, 7], learners: [2]))
+    #expect(membership.members.map(\.isLearner) == [false, true, true])
+  }
+
   @Test func unreadableContextsAreErrors() {
     var membership = Membership()
     #expect(throws: MembershipError.self) {
