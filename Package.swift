@@ -85,10 +85,11 @@ let package = Package(
       ],
       swiftSettings: settings),
     .testTarget(
-      name: "EtcdClientTests", dependencies: ["EtcdClient", "EtcdAPI", "Base", "Actors", "HTTP"],
+      name: "EtcdClientTests",
+      dependencies: ["EtcdClient", "EtcdAPI", "Base", "Actors", "HTTP", protobuf],
       swiftSettings: settings),
     .testTarget(
-      name: "ApusctlTests", dependencies: ["apusctl", "EtcdClient", "EtcdAPI", "Base"],
+      name: "ApusctlTests", dependencies: ["apusctl", "EtcdClient", "EtcdAPI", "Base", protobuf],
       swiftSettings: settings),
     .testTarget(
       name: "launcherTests", dependencies: ["launcher", "Actors"], swiftSettings: settings),

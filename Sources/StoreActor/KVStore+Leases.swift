@@ -2,8 +2,8 @@ import Actors
 import Base
 import EtcdAPI
 import FoundationEssentials
-import SwiftProtobuf
 import RaftActor
+import SwiftProtobuf
 
 extension KVStore {
   /// Only the leader's leases count down, from the first entry of its term on.

@@ -33,6 +33,17 @@ extension RaftCore {
     electionTimeout = ticks + Int(generator.next() % UInt64(ticks))
   }
 
+  /// The connection to the leader broke: most of the random part of the timeout is spared. A leader
+  /// that lives goes on unharmed, since its heartbeats start the timeout anew, and nobody grants a
+  /// vote before the least timeout has passed.
+  mutating func expectLossOfLeader() {
+    let ticks = configuration.electionTicks
+    let spread = max(1, ticks / 3)
+    // Drawn only once, or many losses would bring all members to the same least timeout.
+    guard role == .follower, electionTimeout >= ticks + spread else { return }
+    electionTimeout = ticks + Int(generator.next() % UInt64(spread))
+  }
+
   // MARK: - Roles
 
   mutating func becomeFollower(term: Term, leader: MemberID) {

@@ -224,6 +224,7 @@ extension RaftCore {
 
   /// Messages to `member` were lost, or it cannot be reached.
   package mutating func reportUnreachable(_ member: MemberID) {
+    if member == leader { expectLossOfLeader() }
     guard role == .leader, let slot = memberSlot(member) else { return }
     if members[slot].state == .replicate { members[slot].becomeProbe() }
   }

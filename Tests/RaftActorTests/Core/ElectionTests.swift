@@ -118,6 +118,21 @@ import Testing
     }
   }
 
+  @Test func brokenConnectionToTheLeaderSparesMostOfTheRandomTimeout() {
+    var group = CoreGroup([1, 2, 3])
+    group.elect(1)
+    _ = group.with(2) { core in
+      core.electionTimeout = 19
+      core.reportUnreachable(3)
+      #expect(core.electionTimeout == 19, "not the leader")
+      core.reportUnreachable(1)
+      #expect((10...12).contains(core.electionTimeout))
+      let drawn = core.electionTimeout
+      for _ in 0..<20 { core.reportUnreachable(1) }
+      #expect(core.electionTimeout == drawn, "drawn once")
+    }
+  }
+
   @Test func lowerTermsAreAnswered() {
     var core = makeCore(1, members: [1, 2, 3], hardState: HardState(term: 7))
     core.step(Message(kind: .heartbeat, to: 1, from: 2, term: 3))
