@@ -206,7 +206,9 @@ final class ClientConnection: GRPCServerDelegate {
         status: response.status, headers: response.headers, body: response.body,
         keepAlive: keepAlive, omitsBody: page.method == "HEAD", to: &bytes)
       stream.write(bytes)
-      if keepAlive { answerNextPage() } else {
+      if keepAlive {
+        answerNextPage()
+      } else {
         end()
         stream.closeWhenFlushed()
       }
