@@ -229,7 +229,12 @@ extension GatewayMethod {
   private static let metricsIndexes: [Int] = {
     let metrics = MemberMetrics()
     return allCases.map { method in
-      metrics.grpc.methods.firstIndex { "/\($0.service)/\($0.name)" == method.path } ?? 0
+      guard
+        let index = metrics.grpc.methods.firstIndex(where: {
+          "/\($0.service)/\($0.name)" == method.path
+        })
+      else { preconditionFailure("no counters for \(method.path)") }
+      return index
     }
   }()
 }

@@ -131,6 +131,6 @@ package struct GRPCMetrics: Sendable {
       unary("Campaign", "Proclaim", "Leader", "Resign") + [("Observe", .serverStream)]
     ),
     ("v3lockpb.Lock", unary("Lock", "Unlock")),
-    ("grpc.health.v1.Health", unary("Check") + [("Watch", .serverStream)]),
+    ("grpc.health.v1.Health", unary("Check", "List") + [("Watch", .serverStream)]),
   ]
 }

@@ -140,7 +140,7 @@ private func text(_ registry: MetricsRegistry) -> String {
 
   @Test func everyRPCHasAllItsSeries() throws {
     let metrics = MemberMetrics(extensive: true)
-    #expect(metrics.grpc.methods.count == 51)
+    #expect(metrics.grpc.methods.count == 52)
     #expect(GRPCMetrics.codes.count == 17)
     let put = try #require(metrics.grpc.method(path: "/etcdserverpb.KV/Put"))
     put.started.increment()

@@ -1,0 +1,174 @@
+"""A cluster whose processes, links and disks can be made to fail, and which notices crashes by itself."""
+
+import os
+import pathlib
+import random
+import signal
+import socket
+import subprocess
+import time
+
+import grpc
+from harness import PROGRAMS, Cluster, Member
+
+from . import stubs
+from .proxy import ProxyProcess
+
+EIO, ENOSPC = 5, 28
+
+
+def quiet_ports(count):
+    """Free ports below the range from which outgoing connections take theirs, so that restarts find them free."""
+    found = []
+    while len(found) < count:
+        port = random.randint(15000, 32000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in found:
+            found.append(port)
+    return found
+
+
+def build_shim(folder):
+    shim = folder / "shim.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", shim,
+                    pathlib.Path(__file__).parent / "shim.c", "-ldl"], check=True)
+    return shim
+
+
+class FaultMember(Member):
+    """A member that listens behind a proxy, may have a shim preloaded, and counts its lives."""
+
+    incarnation = 0
+    stopped_on_purpose = False
+    paused = False
+
+    @property
+    def peer_url(self):
+        return f"http://127.0.0.1:{self.cluster.proxy_ports.get(self.name, self.peer_port)}"
+
+    @property
+    def rules(self):
+        return self.cluster.folder / f"{self.name}.rules"
+
+    def start(self):
+        if self.running:
+            return self
+        self.incarnation += 1
+        environment = {"PATH": "/usr/bin:/bin"}
+        if backtrace := os.environ.get("SWIFT_BACKTRACE"):
+            environment["SWIFT_BACKTRACE"] = backtrace
+        if self.cluster.shim:
+            environment |= {"LD_PRELOAD": str(self.cluster.shim), "FAULT_RULES": str(self.rules)}
+        arguments = [
+            str(PROGRAMS[self.kind]), "--name", self.name, "--data-dir", str(self.data),
+            "--listen-client-urls", f"http://{self.endpoint}",
+            "--advertise-client-urls", f"http://{self.endpoint}",
+            "--listen-peer-urls", f"http://127.0.0.1:{self.peer_port}",
+            "--initial-advertise-peer-urls", self.peer_url,
+            "--initial-cluster", self.cluster.initial_cluster,
+            "--initial-cluster-token", self.cluster.token, "--initial-cluster-state", "new",
+            *self.cluster.flags]
+        self.started_at = len(self.log_text())
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(arguments, stdout=log, stderr=log, env=environment)
+        self.stopped_on_purpose = False  # only now, as another thread may look for crashes
+        return self
+
+    def status(self, timeout=0.5):
+        """What the member says of itself, or None."""
+        api = stubs.load()
+        with grpc.insecure_channel(self.endpoint, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+            try:
+                return api.grpc.MaintenanceStub(channel).Status(api.rpc.StatusRequest(), timeout=timeout)
+            except grpc.RpcError:
+                return None
+
+    @property
+    def running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self):
+        self.stopped_on_purpose = True
+        self.paused = False
+        super().kill()
+
+    def stop(self, timeout=15):
+        self.stopped_on_purpose = True
+        self.resume()
+        return super().stop(timeout)
+
+    def pause(self):
+        if self.running:
+            self.paused = True
+            self.signal(signal.SIGSTOP)
+
+    def resume(self):
+        if self.running and self.paused:
+            self.signal(signal.SIGCONT)
+        self.paused = False
+
+    def disk(self, *rules):
+        """Replaces the rules of the shim: (call, path part, action, number, times)."""
+        fresh = self.rules.with_suffix(".new")
+        fresh.write_text("".join(" ".join(map(str, rule)) + "\n" for rule in rules))
+        os.replace(fresh, self.rules)
+
+    def disk_hits(self):
+        hits = pathlib.Path(f"{self.rules}.hits")
+        return len(hits.read_text().splitlines()) if hits.exists() else 0
+
+
+class FaultCluster(Cluster):
+    def __init__(self, size=3, flags=(), proxied=False, shimmed=False, kind="apus"):
+        self.proxy_ports = {}
+        super().__init__((), flags)
+        ports = quiet_ports(3 * size)
+        self.members = [FaultMember(self, kind, f"m{n + 1}", ports[3 * n], ports[3 * n + 1]) for n in range(size)]
+        if proxied:
+            self.proxy_ports = {m.name: ports[3 * n + 2] for n, m in enumerate(self.members)}
+        self.initial_cluster = ",".join(f"{m.name}={m.peer_url}" for m in self.members)
+        self.shim = build_shim(self.folder) if shimmed else None
+        self.proxy = None
+        self.crashes = []  # (member name, exit code, end of its log)
+
+    def start(self):
+        if self.proxy_ports:
+            self.proxy = ProxyProcess({m.name: [self.proxy_ports[m.name], m.peer_port] for m in self.members})
+        super().start()
+        if self.proxy:
+            ids = {str(m.status(5).header.member_id): m.name for m in self.members}
+            self.proxy.command(names=ids)
+        return self
+
+    def __exit__(self, *details):
+        super().__exit__(*details)
+        if self.proxy:
+            self.proxy.close()
+
+    def links(self, rules, reset_on_heal=False):
+        """Sets the rules of all directed links: {(source name, target name): rule}. None heals."""
+        return self.proxy.command(rules=[[*pair, rule] for pair, rule in (rules or {}).items()],
+                                  reset_on_heal=reset_on_heal)
+
+    def leader_now(self, within=3):
+        """The leader if one is to be found soon, else None. Asks only members that can answer."""
+        deadline = time.monotonic() + within
+        while time.monotonic() < deadline:
+            for member in self.members:
+                if member.running and not member.paused:
+                    status = member.status()
+                    if status and status.leader == status.header.member_id:
+                        return member
+            time.sleep(0.1)
+        return None
+
+    def note_crashes(self):
+        """Members that ended though nobody ended them. Each end is noted once."""
+        for member in self.members:
+            if not member.running and not member.stopped_on_purpose:
+                member.stopped_on_purpose = True
+                self.crashes.append((member.name, member.process.returncode, member.log_text()[-2000:]))
