@@ -148,8 +148,8 @@ private func text(_ registry: MetricsRegistry) -> String {
     put.handled(code: 99)
     put.handlingTime?.observe(0.2)
     let lines = lines(metrics)
-    #expect(lines.filter { $0.hasPrefix("grpc_server_started_total{") }.count == 51)
-    #expect(lines.filter { $0.hasPrefix("grpc_server_handled_total{") }.count == 51 * 17)
+    #expect(lines.filter { $0.hasPrefix("grpc_server_started_total{") }.count == 52)
+    #expect(lines.filter { $0.hasPrefix("grpc_server_handled_total{") }.count == 52 * 17)
     let labels = #"grpc_method="Put",grpc_service="etcdserverpb.KV",grpc_type="unary""#
     for line in [
       "grpc_server_started_total{\(labels)} 1",
