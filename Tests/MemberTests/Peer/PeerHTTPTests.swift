@@ -174,7 +174,8 @@ extension PeerTransportTests {
         + "X-Raft-To: \(to.hex)\r\n\r\n"
     }
 
-    /// Reads until `last`, which is sent as soon as there is room, has come.
+    /// Reads until `last` has come. It is sent again while the stream falls silent without it: the
+    /// queue may have been full when it was offered.
     private func readAppends(
       from client: RawClient, peer: TestPeer, last: Message
     ) throws -> [Message] {
@@ -183,14 +184,22 @@ extension PeerTransportTests {
       var received: [Message] = []
       var failure: (any Error)?
       var total = 0
+      var offers = 0
       while received.last != last {
         guard let bytes = client.receive(), !bytes.isEmpty else { throw SetupError() }
-        if total < 1 << 20, total + bytes.count >= 1 << 20 { peer.submit(.send([last])) }
+        let reachesMiddle = total < 1 << 20 && total + bytes.count >= 1 << 20
         total += bytes.count
+        if reachesMiddle || (total >= 1 << 20 && bytes.count < 1024) {
+          offers += 1
+          guard offers < 100 else { throw SetupError() }
+          peer.submit(.send([last]))
+        }
         try bytes.withUnsafeBytes { buffer in
           try codec.receive(buffer) { event in
             guard case .body(let body) = event else { return }
-            do { try decoder.feed(body) { received.append($0) } } catch { failure = error }
+            do {
+              try decoder.feed(body) { if $0 != received.last { received.append($0) } }
+            } catch { failure = error }
           }
         }
         if let failure { throw failure }
