@@ -283,11 +283,14 @@ def test_second_message_ends_a_waiter(cluster, client, name):
     client.unlock(first.key)
 
 
-def test_deadline_of_a_waiter(client, name):
+def test_deadline_of_a_waiter(cluster, client, name):
     first = client.lock(name)
     before = client.keys(name)
     code, _ = failure(lambda: client.lock(name, timeout=0.5))
-    assert code == grpc.StatusCode.DEADLINE_EXCEEDED
+    expected = {grpc.StatusCode.DEADLINE_EXCEEDED}
+    if cluster.kind != "apus":  # Its server may notice before the client does, and names no code.
+        expected.add(grpc.StatusCode.UNKNOWN)
+    assert code in expected
     eventually(lambda: client.keys(name) == before)
     client.unlock(first.key)
 

@@ -7,7 +7,8 @@ import Testing
 /// Real etcd as the judge of our snapshot files, and its files as our input.
 ///
 /// Uses every directory of `APUS_ETCD_DIRECTORIES` (colon separated; default: `PATH`) that holds
-/// the `etcd` and `etcdctl` programs. Loopback ports from 38211 on.
+/// the `etcd` and `etcdctl` programs. Loopback ports below those that
+/// the system gives to outgoing connections, another pair for every process.
 @Suite(.serialized) struct EtcdToolTests {
   struct Tools: CustomTestStringConvertible, Sendable {
     let directory: String
@@ -22,6 +23,7 @@ import Testing
   static let found: [Tools] = {
     let environment = ProcessInfo.processInfo.environment
     let directories = environment["APUS_ETCD_DIRECTORIES"] ?? environment["PATH"] ?? ""
+    let firstPort = 16_000 + 8 * (Int(ProcessInfo.processInfo.processIdentifier) % 2_000)
     var tools: [Tools] = []
     for entry in directories.split(separator: ":") {
       let directory = URL(fileURLWithPath: String(entry)).resolvingSymlinksInPath().path
@@ -32,7 +34,7 @@ import Testing
         Tools(
           directory: directory, etcd: programs[0], etcdctl: programs[1],
           snapshotTool: isProgram(programs[2]) ? programs[2] : programs[1],
-          port: 38_211 + 2 * tools.count))
+          port: firstPort + 2 * tools.count))
     }
     return tools
   }()
