@@ -64,12 +64,4 @@ struct ReadCoordinator: Sendable {
     round = nil
     return current.reads
   }
-
-  /// Everything that waits, at the end of the process.
-  mutating func takeAll() -> [StoreRead] {
-    let all = (round?.reads ?? []) + waiting
-    round = nil
-    waiting = []
-    return all
-  }
 }
