@@ -2,6 +2,7 @@
 
 import EtcdAPI
 import EtcdClient
+import SwiftProtobuf
 
 enum MemberCommand {
   private static let peerURLs = FlagSpec(
@@ -111,10 +112,8 @@ enum MemberCommand {
       request.id = id
       return try await session.client.memberRemove(request)
     }
-    try session.show(
-      simple: { $0.memberChanged(id, "removed from", cluster: response.header.clusterID) },
-      json: { JSONPrinter.members(response.header, response.members, hexIDs: session.isHex) },
-      fields: nil, protobuf: response)
+    try show(
+      session, id, "removed from", response.header, members: response.members, protobuf: response)
   }
 
   @Sendable
@@ -129,10 +128,8 @@ enum MemberCommand {
       request.peerUrls = urls
       return try await session.client.memberUpdate(request)
     }
-    try session.show(
-      simple: { $0.memberChanged(id, "updated in", cluster: response.header.clusterID) },
-      json: { JSONPrinter.members(response.header, response.members, hexIDs: session.isHex) },
-      fields: nil, protobuf: response)
+    try show(
+      session, id, "updated in", response.header, members: response.members, protobuf: response)
   }
 
   @Sendable
@@ -144,9 +141,18 @@ enum MemberCommand {
       request.id = id
       return try await session.client.memberPromote(request)
     }
+    try show(
+      session, id, "promoted in", response.header, members: response.members, protobuf: response)
+  }
+
+  /// What a change of one member prints: a sentence, or the members that there are now.
+  private static func show(
+    _ session: Session, _ id: UInt64, _ change: String, _ header: Etcdserverpb_ResponseHeader,
+    members: [Etcdserverpb_Member], protobuf: some Message
+  ) throws(CommandFailure) {
     try session.show(
-      simple: { $0.memberChanged(id, "promoted in", cluster: response.header.clusterID) },
-      json: { JSONPrinter.members(response.header, response.members, hexIDs: session.isHex) },
-      fields: nil, protobuf: response)
+      simple: { $0.memberChanged(id, change, cluster: header.clusterID) },
+      json: { JSONPrinter.members(header, members, hexIDs: session.isHex) },
+      fields: nil, protobuf: protobuf)
   }
 }
