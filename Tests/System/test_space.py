@@ -135,8 +135,12 @@ def test_the_alarm_outlives_a_restart(cluster):
 def test_the_quota_is_hit_through_any_member(cluster, through):
     member = cluster.leader() if through == "leader" else cluster.followers()[0]
     fill(cluster, endpoints=[member.endpoint])
-    member_id = member.status()["header"]["member_id"]
-    assert f"memberID:{member_id} alarm:NOSPACE" in alarms(cluster)
+    raised = alarms(cluster)
+    if member.kind == "apus":
+        member_id = member.status()["header"]["member_id"]
+        assert f"memberID:{member_id} alarm:NOSPACE" in raised
+    else:  # In etcd a member that applies the last write may be faster than the one that took it.
+        assert raised and all(line.endswith(" alarm:NOSPACE") for line in raised)
     for other in cluster.members:
         assert FULL in put(cluster, "k", "v", endpoints=[other.endpoint]).stderr
 
