@@ -9,9 +9,12 @@ import dataclasses
 import itertools
 from collections import defaultdict
 
+from google.protobuf.message import DecodeError
+
 from . import stubs
 from .history import NEVER, OK, REFUSED, UNKNOWN
 from .model import DELETE, PUT, Past, View, contains, did_change, puts_of, without_headers
+from .wal import PAYLOAD
 
 READS = {"range"}
 WRITES = {"put", "delete", "txn", "revoke"}
@@ -44,6 +47,7 @@ class Checker:
         self.positions = {}  # op id -> position
         self.owners = {}  # revision -> op
         self.ends = {}  # lease -> (position, op or None, time) of its end
+        self.writers = {}  # (key, value) -> op
         self.compactions = [op for op in history.ops if op.kind == "compact" and op.outcome != REFUSED]
 
     def run(self):
@@ -62,6 +66,7 @@ class Checker:
             WatchCheck(self, watch).run()
         self.check_leases()
         self.check_finals()
+        self.check_logs()
 
     def report(self, rule, time, text):
         self.counts[rule] += 1
@@ -139,7 +144,7 @@ class Checker:
 
     def place_values(self):
         """A4: who wrote each value. Values are unique, so an unknown outcome is decided by its values."""
-        writers, explained = {}, {}
+        writers, explained = self.writers, {}
         for op in self.history.ops:
             for put in puts_of(op.kind, op.request):
                 writers[put.key, put.value] = op
@@ -322,8 +327,9 @@ class Checker:
                 renewals[op.response.ID].append(op)
         for lease, (position, revoke, time) in self.ends.items():
             for op in renewals[lease]:
-                if revoke is None and op.response.TTL > 0 and op.called + op.response.TTL * 1e9 > time:
-                    early = (op.called + op.response.TTL * 1e9 - time) / 1e9
+                lasts = op.response.TTL * 1e9 * (1 - self.history.clock_error)
+                if revoke is None and op.response.TTL > 0 and op.called + lasts > time:
+                    early = (op.called + lasts - time) / 1e9
                     self.report("L1", time, f"lease {lease} ended {early:.3f} s early, position {position}; {op}")
                 if revoke is not None and revoke.outcome == OK and op.called > revoke.returned \
                         and op.response.TTL > 0:
@@ -350,6 +356,46 @@ class Checker:
             first = first or (name, rest)
             if rest != first[1]:
                 self.report("L4", NEVER, f"{name} has {rest}, {first[0]} has {first[1]}")
+
+
+    # What the logs of the members hold.
+
+    def check_logs(self):
+        """L5: no two logs differ in a committed entry, and the store's history is that of the log."""
+        agreed = {}
+        for name, log in sorted(self.history.logs.items()):
+            for index, entry in log.committed.items():
+                owner, known = agreed.setdefault(index, (name, entry))
+                if entry != known:
+                    self.report("L5", NEVER, f"entry {index} of {name} is {entry}, of {owner} {known}")
+        if agreed:
+            self.check_order(agreed)
+
+    def check_order(self, agreed):
+        """Each put is in the log, as often as in the store's history and in the same order."""
+        raft = stubs.load().internal
+        revisions = {(key, kv.value): revision for revision, events in self.events.items()
+                     for kind, key, kv, _ in events if kind == PUT}
+        first, shown = min(agreed), 0
+        for index, (_, (_, kind, data)) in sorted(agreed.items()):
+            if kind != PAYLOAD or not data:
+                continue
+            try:
+                request = raft.InternalRaftRequest.FromString(data)
+            except DecodeError:
+                continue  # an older form, of etcd's own business
+            name = next((each for each in ("put", "txn") if request.HasField(each)), None)
+            found = {revisions.pop((put.key, put.value), None)
+                     for put in (puts_of(name, getattr(request, name)) if name else ())} - {None}
+            if len(found) > 1 or any(each <= shown for each in found):
+                self.report("L5", NEVER, f"entry {index} makes revisions {found} after {shown}: {request}")
+            shown = max(found | {shown})
+            op = self.writers.get((request.put.key, request.put.value)) if name == "put" else None
+            if op and not found and not request.put.lease and op.outcome != REFUSED:
+                self.report("L5", NEVER, f"entry {index} is in no revision: {request}")
+        # What came before the oldest log's first entry is not to be found there.
+        if first <= 1 and revisions:
+            self.report("L5", NEVER, f"in no log: {sorted((r, k) for (k, _), r in revisions.items())[:5]}")
 
 
 class WatchCheck:
@@ -390,6 +436,10 @@ class WatchCheck:
                 self.report("E3", when, "split into fragments unasked")
             return
         events, self.parts = self.parts, []
+        if self.watch.permitted is not None:
+            for event in events:
+                if not any(contains(key, end, event.kv.key) for key, end in self.watch.permitted):
+                    self.report("E9", when, f"shows {event.kv.key}, which its user may not read")
         revisions = [event.kv.mod_revision for event in events]
         if revisions != sorted(revisions) or revisions[0] <= self.position:
             self.report("E2", when, f"revisions {revisions} after {self.position}")

@@ -45,6 +45,7 @@ class Watch:
     called: float
     collector: bool = False
     resumes: int | None = None
+    permitted: list | None = None  # ranges (key, end) that its user may read; None for all
     responses: list = dataclasses.field(default_factory=list)
     end: str = ""
 
@@ -58,6 +59,8 @@ class History:
         self.ops, self.watches = [], []
         self.faults = []  # (time, text)
         self.finals = {}  # member name -> dict of what it said after all was healed
+        self.logs = {}  # member name -> what its log held after its end: wal.Log
+        self.clock_error = 0  # by how much a monotonic clock of a member may have been wrong
         self.lock = threading.Lock()
 
     def save(self, path):

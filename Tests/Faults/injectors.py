@@ -6,12 +6,14 @@ import random
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 
 import grpc
 from harness import PROGRAMS, Cluster, Member
 
 from . import stubs
+from .powercut import Disk
 from .proxy import ProxyProcess
 
 EIO, ENOSPC = 5, 28
@@ -45,6 +47,9 @@ class FaultMember(Member):
     incarnation = 0
     stopped_on_purpose = False
     paused = False
+    disk_image = None  # what a power cut would leave of its files
+    rate = 1  # of its monotonic clock, from its next start on
+    flags = ()  # of its own
 
     @property
     def peer_url(self):
@@ -54,29 +59,49 @@ class FaultMember(Member):
     def rules(self):
         return self.cluster.folder / f"{self.name}.rules"
 
-    def start(self):
-        if self.running:
-            return self
-        self.incarnation += 1
+    @property
+    def clock(self):
+        return self.cluster.folder / f"{self.name}.clock"
+
+    def environment(self):
         environment = {"PATH": "/usr/bin:/bin"}
         if backtrace := os.environ.get("SWIFT_BACKTRACE"):
             environment["SWIFT_BACKTRACE"] = backtrace
         if self.cluster.shim:
             environment |= {"LD_PRELOAD": str(self.cluster.shim), "FAULT_RULES": str(self.rules)}
+        if self.disk_image:
+            environment |= {"FAULT_JOURNAL": str(self.disk_image.journal), "FAULT_ROOT": str(self.disk_image.root)}
+        if self.cluster.clocked:
+            if not self.clock.exists():
+                self.set_clock(0)
+            environment |= {"FAULT_CLOCK": str(self.clock), "FAULT_RATE": str(self.rate)}
+        return environment
+
+    def start(self):
+        if self.running:
+            return self
+        self.incarnation += 1
         arguments = [
             str(PROGRAMS[self.kind]), "--name", self.name, "--data-dir", str(self.data),
             "--listen-client-urls", f"http://{self.endpoint}",
             "--advertise-client-urls", f"http://{self.endpoint}",
             "--listen-peer-urls", f"http://127.0.0.1:{self.peer_port}",
             "--initial-advertise-peer-urls", self.peer_url,
-            "--initial-cluster", self.cluster.initial_cluster,
-            "--initial-cluster-token", self.cluster.token, "--initial-cluster-state", "new",
-            *self.cluster.flags]
+            "--initial-cluster", self.initial_cluster or self.cluster.initial_cluster,
+            "--initial-cluster-token", self.cluster.token, "--initial-cluster-state", self.state,
+            *self.cluster.flags, *self.flags]
         self.started_at = len(self.log_text())
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(arguments, stdout=log, stderr=log, env=environment)
+            self.process = subprocess.Popen(arguments, stdout=log, stderr=log, env=self.environment())
         self.stopped_on_purpose = False  # only now, as another thread may look for crashes
         return self
+
+    def set_clock(self, seconds):
+        """By how much the wall clock is ahead."""
+        if not self.clock.exists():
+            self.clock.write_bytes(bytes(4096))
+        with open(self.clock, "r+b") as file:
+            file.write(int(seconds * 1e9).to_bytes(8, "little", signed=True))
 
     def status(self, timeout=0.5):
         """What the member says of itself, or None."""
@@ -123,20 +148,42 @@ class FaultMember(Member):
 
 
 class FaultCluster(Cluster):
-    def __init__(self, size=3, flags=(), proxied=False, shimmed=False, kind="apus"):
+    """`proxied`, `shimmed`, `clocked` and `powered` say what can be made to fail: links, file calls, clocks, and
+    the power of each machine."""
+
+    def __init__(self, size=3, flags=(), proxied=False, shimmed=False, clocked=False, powered=False, kind="apus"):
         self.proxy_ports = {}
-        super().__init__((), flags)
+        self.clocked, self.powered = clocked, powered
+        if powered and os.path.isdir("/dev/shm"):  # what counts as durable is in the journal
+            tempfile.tempdir = "/dev/shm"
+        try:
+            super().__init__((), flags)
+        finally:
+            tempfile.tempdir = None
         ports = quiet_ports(3 * size)
         self.members = [FaultMember(self, kind, f"m{n + 1}", ports[3 * n], ports[3 * n + 1]) for n in range(size)]
         if proxied:
             self.proxy_ports = {m.name: ports[3 * n + 2] for n, m in enumerate(self.members)}
         self.initial_cluster = ",".join(f"{m.name}={m.peer_url}" for m in self.members)
-        self.shim = build_shim(self.folder) if shimmed else None
+        self.shim = build_shim(self.folder) if shimmed or clocked or powered else None
+        for member in self.members:
+            self.give_disk(member)
         self.proxy = None
         self.crashes = []  # (member name, exit code, end of its log)
 
+    def give_disk(self, member):
+        if self.powered:
+            root = self.folder / f"{member.name}.disk"
+            root.mkdir()
+            member.data, member.disk_image = root / "data", Disk(root)
+
+    def new_member(self, kind, name):
+        member = FaultMember(self, kind, name, *quiet_ports(2))
+        self.give_disk(member)
+        return member
+
     def start(self):
-        if self.proxy_ports:
+        if self.proxy_ports and not self.proxy:
             self.proxy = ProxyProcess({m.name: [self.proxy_ports[m.name], m.peer_port] for m in self.members})
         super().start()
         if self.proxy:
@@ -168,7 +215,7 @@ class FaultCluster(Cluster):
 
     def note_crashes(self):
         """Members that ended though nobody ended them. Each end is noted once."""
-        for member in self.members:
+        for member in list(self.members):
             if not member.running and not member.stopped_on_purpose:
                 member.stopped_on_purpose = True
                 self.crashes.append((member.name, member.process.returncode, member.log_text()[-2000:]))

@@ -76,6 +76,7 @@ class Stubs:
         self.lease = api.grpc.LeaseStub(self.channel)
         self.maintenance = api.grpc.MaintenanceStub(self.channel)
         self.watch = api.grpc.WatchStub(self.channel)
+        self.cluster = api.grpc.ClusterStub(self.channel)
 
 
 class Worker(threading.Thread):

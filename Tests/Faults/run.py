@@ -6,7 +6,6 @@ import os
 import pathlib
 import random
 import shutil
-import subprocess
 import threading
 import time
 import traceback
@@ -14,10 +13,11 @@ from collections import Counter
 
 import grpc
 
-from . import scenarios, stubs
+from . import scenarios, stubs, wal
 from .checker import check
 from .history import OK, REFUSED, UNKNOWN, History
 from .injectors import FaultCluster
+from .filesystems import file_systems
 from .recorder import Recorder, Stubs, Watcher, Worker
 
 
@@ -31,6 +31,7 @@ class Result:
     events: int = 0
     faults: int = 0
     gap: float = 0
+    counts: Counter = dataclasses.field(default_factory=Counter)
     violations: list = dataclasses.field(default_factory=list)
     problems: list = dataclasses.field(default_factory=list)
     void: str = ""
@@ -48,6 +49,9 @@ class Result:
             lines.append(f"  {str(each)[:1500]}")
         for each in self.problems[:4]:
             lines.append("  " + each[-2500:].replace("\n", "\n    "))
+        if self.counts:
+            lines.append(f"  hit {sum(map(bool, self.counts.values()))} of {len(self.counts)}; not hit: "
+                         + (", ".join(name for name, count in self.counts.items() if not count) or "none"))
         if self.gap > 2:
             lines.append(f"  no write succeeded for {self.gap:.2f} s, around it: {self.gap_about}")
         if self.kept:
@@ -79,36 +83,15 @@ class Compactor(threading.Thread):
                 client = next(self.recorder.client_ids)
 
 
-@contextlib.contextmanager
-def small_disks(cluster, size):
-    """A memory file system for the data of each member."""
-    folders = [cluster.folder / m.name for m in cluster.members] if size else []
-    mounted = []
-    try:
-        for folder in folders:
-            folder.mkdir()
-            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "apus-test", folder], check=True)
-            mounted.append(folder)
-        if size:
-            for member in cluster.members:
-                member.data = member.data / "data"
-        yield
-    finally:
-        for member in cluster.members:
-            if size:
-                member.resume()
-                member.kill()
-        for folder in mounted:
-            subprocess.run(["umount", folder], check=False)
-
-
 def run(scenario, size=3, seconds=20, seed=1, workers=6, watchers=4, pace=0.012, keep=None, kind="apus"):
     """One scenario on one cluster. `pace` is the mean pause of a client between two calls, in seconds."""
     chance = random.Random(seed)
     history = History()
     result = Result(scenario.name, size, seed)
-    cluster = FaultCluster(size, scenario.flags, scenario.proxied, scenario.shimmed, kind)
-    with small_disks(cluster, scenario.tmpfs), cluster:
+    history.clock_error = scenario.clock_error
+    cluster = FaultCluster(size, scenario.flags, scenario.proxied, scenario.shimmed, scenario.clocked,
+                           scenario.powered, kind)
+    with file_systems(cluster, scenario), prepared(cluster, scenario, chance), cluster:
         recorder = Recorder(history, cluster.members)
         collectors = [Watcher(recorder, chance.random(), member) for member in cluster.members]
         others = [Watcher(recorder, chance.random()) for _ in range(watchers)]
@@ -123,6 +106,7 @@ def run(scenario, size=3, seconds=20, seed=1, workers=6, watchers=4, pace=0.012,
             each.start()
         deadline = time.monotonic() + seconds
         ctx = scenarios.Context(cluster, recorder, chance, deadline, scenario)
+        ctx.collectors = collectors
         ctx.wait(1)
         if not recorder.acknowledged:
             ctx.wait(3)
@@ -146,6 +130,7 @@ def run(scenario, size=3, seconds=20, seed=1, workers=6, watchers=4, pace=0.012,
             each.close()
         for each in [*collectors, *others]:
             each.join(5)
+        read_logs(ctx)
         summarize(result, ctx, begun, healed, halted)
         checking = time.monotonic()
         result.violations = check(history)
@@ -154,6 +139,18 @@ def run(scenario, size=3, seconds=20, seed=1, workers=6, watchers=4, pace=0.012,
         if keep and result.verdict in ("VIOLATION", "PROBLEM"):
             result.kept = str(keep_all(result, cluster, history, pathlib.Path(keep)))
     return result
+
+
+@contextlib.contextmanager
+def prepared(cluster, scenario, chance):
+    """What a scenario does to members before their first full start; nothing is left running if it fails."""
+    try:
+        if scenario.prepare:
+            scenario.prepare(cluster, chance)
+        yield
+    finally:
+        for member in cluster.members:
+            member.kill()
 
 
 def heal(ctx):
@@ -222,7 +219,21 @@ def final(calls, rpc, revision):
             rpc.HashKVRequest(revision=revision), timeout=5), 10), "hash", None),
         "leases": sorted(each.ID for each in getattr(until(
             lambda: calls.lease.LeaseLeases(rpc.LeaseLeasesRequest(), timeout=3), 10), "leases", ())),
+        "members": sorted((each.ID, each.name, *each.peerURLs, *each.clientURLs, each.isLearner) for each in getattr(
+            until(lambda: calls.cluster.MemberList(rpc.MemberListRequest(linearizable=True), timeout=3), 10),
+            "members", ())),
     }
+
+
+def read_logs(ctx):
+    """Ends the members, and reads what is in their logs."""
+    for member in ctx.members:
+        member.kill()
+    for member in ctx.members:
+        try:
+            ctx.recorder.history.logs[member.name] = wal.read(member.data / "member" / "wal")
+        except (OSError, wal.Broken) as error:
+            ctx.problems.append(f"log of {member.name}: {error}")
 
 
 def until(attempt, seconds, pause=0.1):
@@ -245,7 +256,7 @@ def summarize(result, ctx, begun, healed, halted):
     result.codes = Counter(op.code[:60] for op in history.ops if op.outcome != OK)
     result.revisions = ctx.recorder.revision
     result.events = sum(len(r.events) for w in history.watches for _, r in w.responses)
-    result.faults = ctx.injected
+    result.faults, result.counts = ctx.injected, ctx.counts
     result.installs = sum(m.log_text().count("applied snapshot") for m in ctx.members)
     times = sorted([begun, *(t for t in ctx.recorder.acknowledged if begun < t < halted), halted])
     result.gap, start = max(((b - a, a) for a, b in zip(times, times[1:])), default=(0, 0))

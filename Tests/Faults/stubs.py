@@ -21,7 +21,8 @@ def load():
     sys.path.insert(0, folder)
     try:
         return SimpleNamespace(rpc=importlib.import_module("rpc_pb2"), kv=importlib.import_module("kv_pb2"),
-                               grpc=importlib.import_module("rpc_pb2_grpc"))
+                               grpc=importlib.import_module("rpc_pb2_grpc"),
+                               internal=importlib.import_module("raft_internal_pb2"))
     finally:
         sys.path.remove(folder)
         shutil.rmtree(folder)

@@ -102,11 +102,13 @@ struct StorageLoader {
           + "could lose acknowledged writes; put it back, or remove \(configuration.dataDirectory) "
           + "and let the member join again")
     }
+    // Before the log, so that a log without a store is never what an interrupted first start leaves.
+    try makeDirectory(storeDirectory, what: "store directory")
     removeLeftovers()
   }
 
   private func makeDirectory(_ path: String, what: String) throws {
-    if mkdir(path, 0o700) == 0 { return }
+    if mkdir(path, 0o700) == 0 { return try keepName(of: path) }
     guard errno == EEXIST else {
       throw StorageError(
         "cannot access \(what): mkdir \(path): \(String(cString: strerror(errno)))")
@@ -114,6 +116,21 @@ struct StorageLoader {
     guard access(path, W_OK | X_OK) == 0 else {
       throw StorageError(
         "cannot write to \(what): \(path): \(String(cString: strerror(errno)))")
+    }
+  }
+
+  /// A power cut must not take a directory whose content was synced: the member would come back
+  /// without its memory.
+  private func keepName(of path: String) throws {
+    let parent = path.lastIndex(of: "/").map { path[..<$0].isEmpty ? "/" : String(path[..<$0]) }
+    let directory = open(parent ?? ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    // One that may be searched but not read can neither be opened nor synced.
+    if directory < 0, errno == EACCES { return }
+    defer { if directory >= 0 { close(directory) } }
+    guard directory >= 0, fsync(directory) == 0 else {
+      throw StorageError(
+        "cannot sync \(parent ?? "."), in which \(path) was made: "
+          + "\(String(cString: strerror(errno)))")
     }
   }
 

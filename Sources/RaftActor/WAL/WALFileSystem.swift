@@ -38,7 +38,7 @@ package protocol WALFileSystem {
   func exists(_ path: String) -> Bool
   /// Names in a directory, in any order.
   func list(_ directory: String) throws(SystemError) -> [String]
-  /// Makes one directory (mode 0700) and all above it; one that exists is no error.
+  /// Makes one directory (mode 0700) and all above it, durably; one that exists is no error.
   func makeDirectory(_ path: String) throws(SystemError)
   func rename(_ from: String, to: String) throws(SystemError)
   func remove(_ path: String) throws(SystemError)
@@ -117,12 +117,19 @@ package struct PosixFileSystem: WALFileSystem, Sendable {
   }
 
   package func makeDirectory(_ path: String) throws(SystemError) {
-    if mkdir(path, 0o700) == 0 || errno == EEXIST { return }
+    if mkdir(path, 0o700) == 0 { return try syncParent(of: path) }
+    if errno == EEXIST { return }
     guard errno == ENOENT, let slash = path.lastIndex(of: "/"), slash > path.startIndex else {
       throw SystemError(code: errno)
     }
     try makeDirectory(String(path[..<slash]))
-    if mkdir(path, 0o700) != 0, errno != EEXIST { throw SystemError(code: errno) }
+    if mkdir(path, 0o700) == 0 { return try syncParent(of: path) }
+    if errno != EEXIST { throw SystemError(code: errno) }
+  }
+
+  private func syncParent(of path: String) throws(SystemError) {
+    guard let slash = path.lastIndex(of: "/") else { return try syncDirectory(".") }
+    try syncDirectory(slash == path.startIndex ? "/" : String(path[..<slash]))
   }
 
   package func rename(_ from: String, to: String) throws(SystemError) {

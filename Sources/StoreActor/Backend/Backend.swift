@@ -49,9 +49,7 @@ package final class Backend: Sendable {
   package static func open(
     directory: String, options: BackendOptions = BackendOptions()
   ) throws(BackendError) -> Backend {
-    guard mkdir(directory, 0o700) == 0 || errno == EEXIST else {
-      throw .system(directory, "mkdir", errno)
-    }
+    try FileSystem.makeDirectory(directory)
     let owner = try DirectoryLock(directory: directory)
     try removeTemporaries(directory)
     let environment: Environment

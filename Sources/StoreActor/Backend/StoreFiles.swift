@@ -90,6 +90,16 @@ enum FileSystem {
     try file.sync()
   }
 
+  /// Makes one directory and its name durable; one that exists is no error.
+  static func makeDirectory(_ path: String) throws(BackendError) {
+    guard mkdir(path, 0o700) == 0 else {
+      if errno == EEXIST { return }
+      throw .system(path, "mkdir", errno)
+    }
+    guard let slash = path.lastIndex(of: "/") else { return try syncDirectory(".") }
+    try syncDirectory(slash == path.startIndex ? "/" : String(path[..<slash]))
+  }
+
   static func rename(_ from: String, to: String) throws(BackendError) {
     guard Glibc.rename(from, to) == 0 else { throw .system(to, "rename", errno) }
   }
