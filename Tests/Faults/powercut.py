@@ -53,10 +53,14 @@ class File:
                         count = sum(each < until for each in positions)
                         if until in positions and sector - self.pending[until][1] // SECTOR < tear % 8:
                             count += 1
+                    case "bytes": count = sum(each < until for each in positions)
                     case "sectors": count = random.randint(least, len(positions))
                 for position in positions[:max(count, least)]:
                     apply(file, clip(self.pending[position], sector * SECTOR, (sector + 1) * SECTOR))
                 lost += SECTOR * (count < len(positions))
+            if mode == "bytes" and until < len(self.pending) and isinstance(self.pending[until][2], bytes):
+                kind, offset, data = self.pending[until]
+                apply(file, (kind, offset, data[:random.randrange(len(data) + 1)]))
             for kind, *rest in self.pending:
                 if kind != "write" and mode != "none" and (mode == "all" or random.random() < 0.5):
                     apply(file, (kind, *rest))
@@ -212,7 +216,7 @@ class Disk:
 
         Returns a description: the mode, sectors' bytes lost, changes of folders undone."""
         self.replay()
-        mode = random.choice(["none", "all", "prefix", "sectors", "sectors", "mixed", "mixed"])
+        mode = random.choice(["none", "all", "prefix", "bytes", "sectors", "sectors", "mixed", "mixed"])
         lost = undone = 0
 
         def walk(folder):
@@ -224,7 +228,7 @@ class Disk:
                 if isinstance(node, Folder):
                     walk(node)
                 else:
-                    lost += node.cut(random.choice(["none", "all", "prefix", "sectors"])
+                    lost += node.cut(random.choice(["none", "all", "prefix", "bytes", "sectors"])
                                      if mode == "mixed" else mode, random)
 
         def place(folder, path):

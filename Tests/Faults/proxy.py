@@ -21,11 +21,14 @@ class Link:
     def __init__(self, proxy, name):
         self.proxy, self.target, self.source = proxy, name, None
         self.held = False
+        self.snapshot_left = None  # bytes until the fault of a snapshot on this connection
 
     async def run(self, reader, writer):
         try:
             head = await reader.read(65536)
             found = FROM.search(head)
+            if b"/raft/snapshot " in head[:200]:
+                self.snapshot_left = random.choice([random.randrange(2000, 40_000), random.randrange(200_000)])
             if found:
                 self.source = self.proxy.names.get(int(found[1], 16))
             while self.rule(self.source, self.target).get("hold"):
@@ -98,10 +101,23 @@ class Link:
                     writer.write(chunk[:random.randrange(len(chunk))])
                     await asyncio.sleep(0)
                     raise OSError("reset in the middle of a frame")
-                writer.write(chunk)
+                writer.write(self.spoil(chunk, source, target))
                 await writer.drain()
 
         await asyncio.gather(read(), write())
+
+    def spoil(self, chunk, source, target):
+        """Cuts off or changes the snapshot that this connection carries, if its links are to."""
+        kind = self.rule(source, target).get("snapshot")
+        if kind is None or self.snapshot_left is None or source != self.source:
+            return chunk
+        at, self.snapshot_left = self.snapshot_left, self.snapshot_left - len(chunk)
+        if not 0 <= at < len(chunk):
+            return chunk
+        self.proxy.count(kind)
+        if kind == "cut":
+            raise OSError("cut off")
+        return chunk[:at] + bytes([chunk[at] ^ 1 << random.randrange(8)]) + chunk[at + 1:]
 
 
 class Proxy:

@@ -79,6 +79,17 @@ class Stubs:
         self.cluster = api.grpc.ClusterStub(self.channel)
 
 
+class StubsByMember(dict):
+    """Connections to members, made when they are needed: members come and go."""
+
+    def __init__(self, recorder):
+        self.recorder = recorder
+
+    def __missing__(self, member):
+        self[member] = made = Stubs(self.recorder.api, member.endpoint)
+        return made
+
+
 class Worker(threading.Thread):
     """One logical client at a time: one call outstanding, a new identity after each unknown outcome."""
 
@@ -86,22 +97,22 @@ class Worker(threading.Thread):
         super().__init__(daemon=True)
         self.recorder, self.random, self.pace, self.timeout = recorder, random.Random(seed), pace, timeout
         self.rpc = recorder.api.rpc
-        self.stubs = {m.name: Stubs(recorder.api, m.endpoint) for m in recorder.members}
+        self.stubs = StubsByMember(recorder)
         self.client, self.sequence = next(recorder.client_ids), 0
         self.leases, self.with_leases = [], leases
         self.known = {}  # key -> the mod revision last seen, for compares
 
     def run(self):
-        member = self.random.choice(self.recorder.members)
+        member = self.random.choice([*self.recorder.members])
         while not self.recorder.halt.is_set():
             if self.random.random() < 0.05:
-                member = self.random.choice(self.recorder.members)
+                member = self.random.choice([*self.recorder.members])
             kind, request = self.choose()
-            op = self.recorder.call(self.client, member, self.stubs[member.name], kind, request, self.timeout)
+            op = self.recorder.call(self.client, member, self.stubs[member], kind, request, self.timeout)
             self.learn(op)
             if op.outcome == UNKNOWN:
                 self.client = next(self.recorder.client_ids)
-                member = self.random.choice(self.recorder.members)
+                member = self.random.choice([*self.recorder.members])
                 time.sleep(0.02)
             if self.pace:
                 time.sleep(self.random.expovariate(1 / self.pace))
@@ -222,7 +233,7 @@ class Watcher(threading.Thread):
         self.recorder, self.random, self.member = recorder, random.Random(seed), member
         self.collector = member is not None
         self.rpc = recorder.api.rpc
-        self.stubs = {m.name: Stubs(recorder.api, m.endpoint) for m in ([member] if member else recorder.members)}
+        self.stubs = StubsByMember(recorder)
         self.closing = threading.Event()
         self.shown = 0  # the last revision shown by the open stream
         self.open = None  # the queue of requests of the open stream
@@ -231,7 +242,7 @@ class Watcher(threading.Thread):
 
     def run(self):
         while not self.closing.is_set():
-            member = self.member or self.random.choice(self.recorder.members)
+            member = self.member or self.random.choice([*self.recorder.members])
             self.once(member, self.request())
         for each in self.stubs.values():
             each.channel.close()
@@ -263,7 +274,7 @@ class Watcher(threading.Thread):
         timeout = None if self.collector else self.random.uniform(1, 12)
         call = None
         try:
-            call = self.stubs[member.name].watch.Watch(iter(asks.get, None), timeout=timeout)
+            call = self.stubs[member].watch.Watch(iter(asks.get, None), timeout=timeout)
             self.active = call
             for response in call:
                 watch.responses.append((time.monotonic_ns(), response))

@@ -18,7 +18,7 @@ from .checker import check
 from .history import OK, REFUSED, UNKNOWN, History
 from .injectors import FaultCluster
 from .filesystems import file_systems
-from .recorder import Recorder, Stubs, Watcher, Worker
+from .recorder import Recorder, Stubs, StubsByMember, Watcher, Worker
 
 
 @dataclasses.dataclass
@@ -67,16 +67,16 @@ class Compactor(threading.Thread):
         self.recorder, self.collectors, self.random = recorder, collectors, random.Random(seed)
 
     def run(self):
-        calls = {m.name: Stubs(self.recorder.api, m.endpoint) for m in self.recorder.members}
+        calls = StubsByMember(self.recorder)
         client = next(self.recorder.client_ids)
         while not self.recorder.halt.wait(0.1):
             revision = max(each.shown for each in self.collectors) - self.random.choice([0, 0, 1, 5, 30])
             if revision <= self.recorder.compacted:
                 continue
-            member = self.random.choice(self.recorder.members)
+            member = self.random.choice([*self.recorder.members])
             request = self.recorder.api.rpc.CompactionRequest(revision=revision,
                                                               physical=self.random.random() < 0.1)
-            op = self.recorder.call(client, member, calls[member.name], "compact", request, 2)
+            op = self.recorder.call(client, member, calls[member], "compact", request, 2)
             if op.outcome == OK:
                 self.recorder.compacted = revision
             elif op.outcome == UNKNOWN:

@@ -55,6 +55,7 @@ class Context:
         self.counts = Counter()  # of what was hit, where a scenario has many points to hit
         self.problems = []  # liveness and start-up problems, as text
         self.api = stubs.load()
+        self.connections = {}
 
     @property
     def members(self):
@@ -95,6 +96,12 @@ class Context:
     def start(self, member):
         member.start()
         return self.ready(member)
+
+    def calls(self, member):
+        """Stubs of a member; closed with the run."""
+        if member not in self.connections:
+            self.connections[member] = Stubs(self.api, member.endpoint)
+        return self.connections[member]
 
     def ended(self, member, within):
         """Waits for the end of a process that has been given a reason to end."""

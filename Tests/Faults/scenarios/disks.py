@@ -3,8 +3,11 @@
 import shutil
 import time
 
+from .. import wal
 from ..injectors import EIO, ENOSPC
-from .base import answered, scenario
+from .base import SMALL_LOG, answered, scenario
+from .points import fill_log
+from .processes import kill
 
 
 def disk_fault(ctx, member, rule, must_end):
@@ -151,6 +154,36 @@ def torn_tail(ctx):
     ctx.wait(0.5, 1.5)
 
 
+def must_refuse(ctx, member, text, within=8):
+    """Starts a member on data that it must not use; then gives the copy back that `spoil` has made."""
+    member.start()
+    deadline = time.monotonic() + within
+    while member.running and "ready to serve" not in member.log_since_start() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if member.running:
+        ctx.problems.append(f"{member.name} starts {text}: {member.log_since_start()[-1500:]}")
+    elif member.process.returncode < 0:
+        ctx.problems.append(f"{member.name} ended with {member.process.returncode} {text}: "
+                            f"{member.log_since_start()[-1500:]}")
+
+
+def copy_of(member):
+    return member.data.parent / f"{member.name}.copy"
+
+
+def keep_copy(member):
+    shutil.rmtree(copy_of(member), ignore_errors=True)
+    shutil.copytree(member.data, copy_of(member))
+
+
+def give_back(ctx, member):
+    member.kill()
+    shutil.rmtree(member.data)
+    copy_of(member).rename(member.data)
+    ctx.start(member)
+    ctx.wait(0.5, 1)
+
+
 @scenario("F19", exits=True)
 def flipped_bit(ctx):
     """a bit flips in the middle of a killed member's log: it must refuse to start, and is given its log back"""
@@ -160,24 +193,157 @@ def flipped_bit(ctx):
     last = segments(member)[-1]
     data = bytearray(last.read_bytes())
     end = len(bytes(data).rstrip(b"\0"))
-    if end > 2000:
-        copy = member.data.parent / f"{member.name}.copy"
-        shutil.copytree(member.data, copy)
-        at = ctx.random.randrange(16, end - 1000)
-        data[at] ^= 1 << ctx.random.randrange(8)
-        last.write_bytes(data)
-        ctx.fault(f"bit flipped at {at} of {end} in {last.name} of {member.name}")
-        member.start()
-        deadline = time.monotonic() + 8
-        while member.running and "ready to serve" not in member.log_since_start() \
-                and time.monotonic() < deadline:
-            time.sleep(0.05)
-        if member.running:
-            ctx.problems.append(f"{member.name} starts with a flipped bit at {at} of {end} of its log: "
-                                f"{member.log_since_start()[-1500:]}")
-        member.kill()
-        member.stopped_on_purpose = True
-        shutil.rmtree(member.data)
-        copy.rename(member.data)
+    if end <= 2000:
+        ctx.start(member)
+        return
+    keep_copy(member)
+    at = ctx.random.randrange(16, end - 1000)
+    data[at] ^= 1 << ctx.random.randrange(8)
+    last.write_bytes(data)
+    ctx.fault(f"bit flipped at {at} of {end} in {last.name} of {member.name}")
+    must_refuse(ctx, member, f"with a flipped bit at {at} of {end} of its log")
+    give_back(ctx, member)
+
+
+KINDS = {"metadata": wal.METADATA, "entry": wal.ENTRY, "hard state": wal.STATE, "snapshot mark": wal.SNAPSHOT}
+
+
+@scenario("F20", exits=True, flags=SMALL_LOG)
+def flipped_field(ctx):
+    """a bit flips in a length, a type, a checksum or the data of a log record of each kind: refused at start"""
+    member = ctx.any()
+    ctx.wait(0.5)
+    member.kill()
+    last = segments(member)[-1]
+    data = bytearray(last.read_bytes())
+    found = list(wal.records(data))[:-12]
+    kind = ctx.random.choice([name for name in KINDS if any(each.kind == KINDS[name] for each in found)])
+    record = ctx.random.choice([each for each in found if each.kind == KINDS[kind]])
+    start = record.offset + 8  # 08 type 10 checksum... 1a length data...
+    checksum = data[start + 3:start + 8]
+    size = next(n + 1 for n, byte in enumerate(checksum) if byte < 128)
+    # Zeros behind the data are in no checksum; here the data's own end counts.
+    low, high = {"length": (record.offset, record.offset + 2), "type": (start + 1, start + 2),
+                 "checksum": (start + 3, start + 3 + size),
+                 "data": (start + 3 + size + 2, start + 3 + size + 2 + len(record.data) // 2)}[
+        part := ctx.random.choice(["length", "type", "checksum", "data"])]
+    keep_copy(member)
+    at = ctx.random.randrange(low, max(high, low + 1))
+    bit = ctx.random.randrange(8)
+    data[at] ^= 1 << bit
+    last.write_bytes(data)
+    what = f"the {part} of a record ({kind}) of {member.name}, bit {bit} at {at}"
+    ctx.fault(f"flipped in {what}")
+    ctx.counts[f"{part} of {kind}"] += 1
+    must_refuse(ctx, member, f"with a bit flipped in {what}")
+    give_back(ctx, member)
+
+
+@scenario("F20", exits=True, flags=("--feature-gates", "InitialCorruptCheck=true"))
+def flipped_store(ctx):
+    """a bit of a value flips in a killed member's store: the check of hashes at its start finds it"""
+    member = ctx.any()
+    ctx.wait(0.7)
+    calls = ctx.calls(member)
+    rows = calls.kv.Range(ctx.api.rpc.RangeRequest(key=b"k/", range_end=b"k0"), timeout=3).kvs
+    ctx.wait(0.3)  # committed to the file by then
+    member.kill()
+    store = member.data / "member" / "store" / "store.lmdb"
+    data = bytearray(store.read_bytes())
+    places = [place for kv in rows if (place := data.find(b"*" + bytes([len(kv.value)]) + kv.value)) > 0]
+    if not places:
+        ctx.start(member)
+        return
+    keep_copy(member)
+    at = ctx.random.choice(places) + 2
+    data[at] ^= 1
+    store.write_bytes(data)
+    ctx.fault(f"bit flipped at {at} of the store of {member.name}")
+    member.start()
+    deadline = time.monotonic() + 10
+    while member.running and "ready to serve" not in member.log_since_start() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    # A page that is no longer in use does no harm; what is served is compared with the rest in the end.
+    ctx.counts["found at start"] += not member.running
+    if member.running:
+        ctx.wait(0.5)
+    give_back(ctx, member)
+
+
+@scenario("F21", exits=True)
+def missing_segment(ctx):
+    """the newest segment of a killed member's log is gone: it must not start with what is left"""
+    member = ctx.any()
+    if len(segments(member)) < 2 and ctx.random.random() < 0.5:
+        fill_log(ctx, member)
+    ctx.wait(0.3)
+    member.kill()
+    keep_copy(member)
+    gone = segments(member)[-1]
+    ctx.fault(f"{gone.name} of {len(segments(member))} of {member.name} is gone")
+    gone.unlink()
+    must_refuse(ctx, member, "without its newest segment")
+    give_back(ctx, member)
+
+
+@scenario("F21", exits=True)
+def old_data(ctx):
+    """a follower comes back with an older copy of its data: it has forgotten what it acknowledged, and must end"""
+    member = ctx.follower()
+    member.kill()
+    old = member.data.parent / f"{member.name}.old"
+    shutil.copytree(member.data, old)
     ctx.start(member)
-    ctx.wait(0.5, 1)
+    ctx.wait(1, 2)
+    member.kill()
+    keep_copy(member)
+    shutil.rmtree(member.data)
+    old.rename(member.data)
+    ctx.fault(f"old data of {member.name}")
+    # Only the leader that has its acknowledgements can tell; none other is made meanwhile.
+    member.start()
+    if not ctx.ended(member, 6):
+        ctx.problems.append(f"{member.name} goes on with old data: {member.log_since_start()[-1500:]}")
+    elif member.process.returncode < 0 or "older" not in member.log_since_start():
+        ctx.problems.append(f"{member.name} does not say why it ends: {member.log_since_start()[-1500:]}")
+    give_back(ctx, member)
+
+
+@scenario("F22", exits=True)
+def wiped(ctx):
+    """a member's data is gone, and it is started as if it were new: refused"""
+    member = ctx.any()
+    member.kill()
+    keep_copy(member)
+    shutil.rmtree(member.data)
+    ctx.fault(f"data of {member.name} wiped")
+    must_refuse(ctx, member, "without its data")
+    if "already been bootstrapped" not in member.log_since_start():
+        ctx.problems.append(f"{member.name} does not say why: {member.log_since_start()[-1500:]}")
+    shutil.rmtree(member.data, ignore_errors=True)
+    member.data.mkdir()
+    give_back(ctx, member)
+
+
+@scenario("F28", proxied=True, flags=SMALL_LOG)
+def snapshot_transfer(ctx):
+    """snapshots on their way to a follower are cut off or have a byte changed, several times in a row"""
+    member = ctx.follower()
+    ctx.fault(f"kill -9 {member.name}")
+    member.kill()
+    ctx.wait(1.5, 2.5)
+    kind = ctx.random.choice(["cut", "flip"])
+    pairs = {(m.name, member.name): {"snapshot": kind} for m in ctx.members if m is not member}
+    before = ctx.cluster.links(pairs)
+    member.start()
+    if ctx.random.random() < 0.4:
+        answered(ctx.leader(), "Defragment", ctx.api.rpc.DefragmentRequest(), 20)
+    ctx.wait(2, 4)
+    after = ctx.cluster.links(None)
+    hit = after.get(kind, 0) - before.get(kind, 0)
+    ctx.counts[kind] += hit
+    ctx.fault(f"{hit} snapshots {kind}")
+    ctx.ready(member)
+    if ctx.random.random() < 0.4:
+        kill(ctx, member)
+    ctx.wait(1, 2)
