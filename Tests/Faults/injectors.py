@@ -89,12 +89,24 @@ class FaultMember(Member):
             "--initial-advertise-peer-urls", self.peer_url,
             "--initial-cluster", self.initial_cluster or self.cluster.initial_cluster,
             "--initial-cluster-token", self.cluster.token, "--initial-cluster-state", self.state,
-            *self.cluster.flags, *self.flags]
+            *self.spelt([*self.cluster.flags, *self.flags])]
         self.started_at = len(self.log_text())
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(arguments, stdout=log, stderr=log, env=self.environment())
         self.stopped_on_purpose = False  # only now, as another thread may look for crashes
         return self
+
+    def spelt(self, flags):
+        """Flags as this kind of server knows them."""
+        if self.kind == "apus":
+            return flags
+        flags = ["--experimental-snapshot-catchup-entries" if each == "--snapshot-catchup-entries" else each
+                 for each in flags]
+        if self.kind == "etcd34":
+            for name in [each for each in flags if each.startswith("--experimental-snap")]:
+                at = flags.index(name)
+                del flags[at:at + 2]
+        return [*flags, "--logger", "zap"]
 
     def set_clock(self, seconds):
         """By how much the wall clock is ahead."""
@@ -151,7 +163,8 @@ class FaultCluster(Cluster):
     """`proxied`, `shimmed`, `clocked` and `powered` say what can be made to fail: links, file calls, clocks, and
     the power of each machine."""
 
-    def __init__(self, size=3, flags=(), proxied=False, shimmed=False, clocked=False, powered=False, kind="apus"):
+    def __init__(self, size=3, flags=(), proxied=False, shimmed=False, clocked=False, powered=False,
+                 kinds=("apus",)):
         self.proxy_ports = {}
         self.clocked, self.powered = clocked, powered
         if powered and os.path.isdir("/dev/shm"):  # what counts as durable is in the journal
@@ -161,7 +174,8 @@ class FaultCluster(Cluster):
         finally:
             tempfile.tempdir = None
         ports = quiet_ports(3 * size)
-        self.members = [FaultMember(self, kind, f"m{n + 1}", ports[3 * n], ports[3 * n + 1]) for n in range(size)]
+        self.members = [FaultMember(self, kinds[n % len(kinds)], f"m{n + 1}", ports[3 * n], ports[3 * n + 1])
+                        for n in range(size)]
         if proxied:
             self.proxy_ports = {m.name: ports[3 * n + 2] for n, m in enumerate(self.members)}
         self.initial_cluster = ",".join(f"{m.name}={m.peer_url}" for m in self.members)

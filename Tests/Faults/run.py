@@ -26,10 +26,12 @@ class Result:
     name: str
     size: int
     seed: int
+    kinds: str = ""  # if there are others than apus
     outcomes: Counter = dataclasses.field(default_factory=Counter)
     revisions: int = 0
     events: int = 0
     faults: int = 0
+    steps: int = 0
     gap: float = 0
     counts: Counter = dataclasses.field(default_factory=Counter)
     violations: list = dataclasses.field(default_factory=list)
@@ -43,15 +45,23 @@ class Result:
             return "VIOLATION"
         return "PROBLEM" if self.problems else "void" if self.void else "pass"
 
+    @property
+    def notes(self):
+        """What a scenario counted: points that were hit, or figures of its own."""
+        if len(self.counts) > 12:
+            missed = [name for name, count in self.counts.items() if not count]
+            return f"hit {len(self.counts) - len(missed)} of {len(self.counts)}" + (
+                f", not: {', '.join(missed)}" if missed else "")
+        return ", ".join(f"{name}: {count}" for name, count in self.counts.items())
+
     def report(self):
-        lines = [f"{self.verdict}: {self.name}, {self.size} members, seed {self.seed} {self.void}"]
+        lines = [f"{self.verdict}: {self.name} {self.kinds}, {self.size} members, seed {self.seed} {self.void}"]
         for each in self.violations[:8]:
             lines.append(f"  {str(each)[:1500]}")
         for each in self.problems[:4]:
             lines.append("  " + each[-2500:].replace("\n", "\n    "))
-        if self.counts:
-            lines.append(f"  hit {sum(map(bool, self.counts.values()))} of {len(self.counts)}; not hit: "
-                         + (", ".join(name for name, count in self.counts.items() if not count) or "none"))
+        if self.notes:
+            lines.append(f"  {self.notes}")
         if self.gap > 2:
             lines.append(f"  no write succeeded for {self.gap:.2f} s, around it: {self.gap_about}")
         if self.kept:
@@ -83,14 +93,15 @@ class Compactor(threading.Thread):
                 client = next(self.recorder.client_ids)
 
 
-def run(scenario, size=3, seconds=20, seed=1, workers=6, watchers=4, pace=0.012, keep=None, kind="apus"):
-    """One scenario on one cluster. `pace` is the mean pause of a client between two calls, in seconds."""
+def run(scenario, size=3, seconds=20, seed=1, workers=6, watchers=4, pace=0.012, keep=None, kinds=("apus",),
+        steps=None):
+    """One scenario on one cluster, for some seconds or steps. `pace` is the mean pause of a client, in seconds."""
     chance = random.Random(seed)
     history = History()
-    result = Result(scenario.name, size, seed)
+    result = Result(scenario.name, size, seed, "+".join(kinds) if set(kinds) != {"apus"} else "")
     history.clock_error = scenario.clock_error
     cluster = FaultCluster(size, scenario.flags, scenario.proxied, scenario.shimmed, scenario.clocked,
-                           scenario.powered, kind)
+                           scenario.powered, kinds)
     with file_systems(cluster, scenario), prepared(cluster, scenario, chance), cluster:
         recorder = Recorder(history, cluster.members)
         collectors = [Watcher(recorder, chance.random(), member) for member in cluster.members]
@@ -112,8 +123,9 @@ def run(scenario, size=3, seconds=20, seed=1, workers=6, watchers=4, pace=0.012,
             ctx.wait(3)
         begun = time.monotonic_ns()
         try:
-            while time.monotonic() < deadline:
+            while result.steps < steps if steps else time.monotonic() < deadline:
                 scenario.step(ctx)
+                result.steps += 1
             heal(ctx)
         except Exception:  # the history is worth checking all the same
             result.problems.append("the scenario itself failed: " + traceback.format_exc())
@@ -290,7 +302,7 @@ def table(results):
             "installs", "gap s", "check s", "verdict")
     rows = [head]
     for each in results:
-        rows.append((each.name, each.size, each.seed, sum(each.outcomes.values()), each.outcomes[OK],
+        rows.append((f"{each.name} {each.kinds}".strip(), each.size, each.seed, sum(each.outcomes.values()), each.outcomes[OK],
                      each.outcomes[REFUSED], each.outcomes[UNKNOWN], each.revisions, each.events, each.faults,
                      getattr(each, "installs", 0), f"{each.gap:.2f}", f"{getattr(each, 'check_seconds', 0):.1f}",
                      f"{each.verdict} {len(each.violations) or len(each.problems) or ''}"))

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from . import stubs
+from . import stubs, wal
 from .checker import check
 from .history import NEVER, OK, REFUSED, UNKNOWN, History, Op, Watch
 from .model import DELETE, Past, View, did_change
@@ -36,7 +36,9 @@ class World:
             answer.header.revision = self.revision
             other = rpc.RangeResponse()
             other.CopyFrom(answer)
-            self.history.finals[name] = {"linear": answer, "serial": other, "hash": 7, "leases": []}
+            self.history.finals[name] = {"linear": answer, "serial": other, "hash": 7, "leases": [],
+                                         "members": [(1, "a", "http://a:2380", "http://a:2379", False)]}
+            self.history.logs[name] = self.log()
 
     def op(self, kind, request, **changes):
         self.time += STEP
@@ -104,6 +106,16 @@ class World:
                 else:
                     self.time += 1_000_000_000
                     self.expire(lease)
+
+    def log(self):
+        """What the log of a member would hold: every request that changed something, in order."""
+        internal, entries = api.internal.InternalRaftRequest, {}
+        fields = {"put": "put", "txn": "txn", "delete": "delete_range"}
+        for op in self.history.ops:
+            if op.kind in fields and did_change(op.kind, op.response):
+                request = internal(**{fields[op.kind]: op.request})
+                entries[len(entries) + 1] = (2, wal.PAYLOAD, request.SerializeToString())
+        return wal.Log(entries, len(entries), 2, 0)
 
     def compact(self, revision):
         self.compacted = revision
@@ -181,6 +193,7 @@ def test_unknown_outcomes_are_resolved():
     world = World(3, 50)
     world.history.watches.clear()
     world.history.finals.clear()
+    world.history.logs.clear()
     for number in range(40):
         unknown = {"outcome": UNKNOWN, "returned": NEVER, "response": None}
         world.op("put", rpc.PutRequest(key=b"k/1", value=b"u%d" % number), **unknown)
@@ -384,7 +397,68 @@ def compacted_for_no_reason(world):
     op.outcome, op.code, op.response = REFUSED, "OUT_OF_RANGE", None
 
 
+def seen_by_nobody(world):
+    """A revision that no collector was shown."""
+    for response in world.everywhere(world.changing().response.header.revision):
+        del response.events[:]
+
+
+def half_a_txn(world):
+    """The outcome is unknown, and only one of its two writes is there."""
+    op = world.pick("txn", lambda op: op.response.succeeded)
+    for response in world.everywhere(op.response.header.revision):
+        del response.events[-1]
+    op.outcome, op.returned, op.response = UNKNOWN, NEVER, None
+
+
+def unasked_fragment(world):
+    world.shown()[4].fragment = True
+
+
+def shown_before_created(world):
+    del world.history.watches[2].responses[0]
+
+
+def other_members(world):
+    world.history.finals["b"]["members"].append((2, "b", "http://b:2380", "http://b:2379", False))
+
+
+def logs_differ(world):
+    entries = world.history.logs["b"].entries
+    entries[7] = (3, *entries[7][1:])
+
+
+def log_lacks_entry(world):
+    """No member's log has a write that the store has."""
+    for log in world.history.logs.values():
+        del log.entries[len(log.entries)]
+
+
+def log_in_other_order(world):
+    for log in world.history.logs.values():
+        first, second = [index for index, (_, _, data) in log.entries.items()
+                         if api.internal.InternalRaftRequest.FromString(data).HasField("put")][:2]
+        log.entries[first], log.entries[second] = log.entries[second], log.entries[first]
+
+
+def entry_in_no_revision(world):
+    """Committed and never applied: an acknowledged write that no store shows."""
+    op = Op(50_000, 7, "b", 1, "put", rpc.PutRequest(key=b"k/0", value=b"forgotten"), world.time)
+    world.history.ops.append(op)
+    request = api.internal.InternalRaftRequest(put=op.request)
+    for log in world.history.logs.values():
+        log.entries[len(log.entries) + 1] = (2, wal.PAYLOAD, request.SerializeToString())
+        log.commit += 1
+
+
+def shown_beyond_permission(world):
+    world.history.watches[2].permitted = [(b"k/1", b"k/3")]
+
+
 MUTANTS = {
+    seen_by_nobody: "A2", half_a_txn: "B2", unasked_fragment: "E3", shown_before_created: "E",
+    other_members: "L4", logs_differ: "L5", log_lacks_entry: "L5", log_in_other_order: "L5",
+    entry_in_no_revision: "L5", shown_beyond_permission: "E9",
     drop_event: "E5", swap_events: "E2", repeat_event: "E2", delay_revision: "B1", stale_read: "D",
     lose_write: "B1", nobodys_value: "A4", apply_twice: "A4", wrong_version: "A3", wrong_count: "C",
     wrong_more: "C", wrong_branch: "C", wrong_branch_that_wrote: "C", split_revision: "E4",

@@ -1,6 +1,8 @@
-"""One Apus member beside two etcd 3.5.1 members: either side leads, all agree."""
+"""Clusters of Apus and etcd members: either side leads, either side makes the majority, all agree."""
 
 import json
+import signal
+import time
 
 import pytest
 from harness import Cluster
@@ -91,4 +93,118 @@ def test_snapshot_between_kinds(behind):
         lagging.kill()
         lagging.start()
         lagging.wait_ready(30)
+        expect_agreement(cluster)
+
+
+def put_by(member, key, timeout="2s"):
+    return member.cluster.ctl(f"--command-timeout={timeout}", "put", key, "v", endpoints=[member.endpoint])
+
+
+@pytest.mark.parametrize("kind", ["etcd34", "etcd35"])
+def test_etcd_breaks_the_tie(kind):
+    """With one of two members of Apus gone, the one of etcd makes the majority; with both gone, nobody does."""
+    with Cluster(("apus", "apus", kind)) as cluster:
+        first, second, other = cluster.members
+        cluster.leader()
+        first.kill()
+        for _ in range(20):
+            if put_by(second, "with a tie-breaker").returncode == 0:
+                break
+        assert put_by(other, "from the other").returncode == 0
+        second.kill()
+        assert put_by(other, "alone", "1s").returncode != 0
+        assert cluster.ctl("--command-timeout=1s", "get", "alone", endpoints=[other.endpoint]).returncode != 0
+        shown = cluster.ctl("get", "from the other", "--consistency=s", endpoints=[other.endpoint], check=True)
+        assert shown.stdout.split() == ["from", "the", "other", "v"]
+        first.start()
+        first.wait_ready()
+        for _ in range(20):
+            if put_by(first, "again").returncode == 0:
+                break
+        second.start()
+        second.wait_ready()
+        expect_agreement(cluster)
+
+
+@pytest.mark.parametrize("leads", ["apus", "etcd35"])
+def test_leases_under_either_leader(leads):
+    """Leases granted and renewed at either kind live until either kind's leader ends them, also a new one."""
+    with Cluster(("apus", "etcd35", "apus" if leads == "etcd35" else "etcd35")) as cluster:
+        lead_by(cluster, leads)
+        leases = []
+        for member in cluster.members:
+            granted = cluster.ctl("lease", "grant", "3", "-w", "json", endpoints=[member.endpoint], check=True)
+            leases.append("%x" % json.loads(granted.stdout)["ID"])
+            cluster.ctl("put", f"leased/{member.name}", "v", "--lease", leases[-1], check=True)
+        # A new leader gives each its full time again.
+        lead_by(cluster, "apus" if leads == "etcd35" else "etcd35")
+        for lease, member in zip(leases, reversed(cluster.members)):
+            cluster.ctl("lease", "keep-alive", "--once", lease, endpoints=[member.endpoint], check=True)
+        assert len(cluster.ctl("get", "leased/", "--prefix", "--keys-only", check=True).stdout.split()) == 3
+        deadline = time.monotonic() + 15
+        while cluster.ctl("get", "leased/", "--prefix", check=True).stdout:
+            assert time.monotonic() < deadline, "leases that do not end"
+            time.sleep(0.2)
+        expect_agreement(cluster)
+
+
+def lead_by(cluster, kind):
+    """Gives leadership to a member of this kind."""
+    for _ in range(50):
+        leader = cluster.leader()
+        if leader.kind == kind:
+            return leader
+        target = next(m for m in cluster.members if m.kind == kind)
+        cluster.ctl("move-leader", "%x" % target.status()["header"]["member_id"], endpoints=[leader.endpoint])
+        time.sleep(0.1)
+    raise AssertionError(f"no leader of kind {kind}")
+
+
+@pytest.mark.parametrize("full", ["apus", "etcd35"])
+def test_full_quota_of_either_kind(full):
+    """One member's quota is used up: all refuse writes alike, and take them again once the alarm is disarmed."""
+    quota = ["--quota-backend-bytes", str(2 << 20)]
+    with Cluster(("apus", "apus", "etcd35")) as cluster:
+        small = next(m for m in cluster.members if m.kind == full)
+        small.stop()
+        cluster.flags.extend(quota)
+        small.start()
+        small.wait_ready()
+        for number in range(40):
+            done = cluster.ctl("put", "big", "x" * 100_000, endpoints=[cluster.endpoints[number % 3]])
+            if "database space exceeded" in done.stderr:
+                break
+        else:
+            raise AssertionError("no alarm")
+        listed = [cluster.ctl("alarm", "list", endpoints=[m.endpoint], check=True).stdout for m in cluster.members]
+        assert len(set(listed)) == 1 and "NOSPACE" in listed[0], listed
+        for member in cluster.members:
+            assert "database space exceeded" in put_by(member, "more").stderr
+        revision = json.loads(cluster.ctl("get", "x", "-w", "json", check=True).stdout)["header"]["revision"]
+        cluster.ctl("compaction", str(revision), check=True)
+        time.sleep(0.5)
+        cluster.ctl("defrag", check=True)
+        cluster.ctl("alarm", "disarm", check=True)
+        for member in cluster.members:
+            assert put_by(member, "again").returncode == 0
+        expect_agreement(cluster)
+
+
+@pytest.mark.parametrize("leads", ["apus", "etcd35"])
+def test_leader_of_either_kind_is_paused(leads):
+    """What followers of the other kind forwarded to a paused leader is lost or late, and never answered falsely."""
+    with Cluster(("apus", "etcd35", "apus" if leads == "etcd35" else "etcd35")) as cluster:
+        leader = lead_by(cluster, leads)
+        others = [m for m in cluster.members if m is not leader]
+        cluster.ctl("put", "paused", "0", check=True)
+        leader.signal(signal.SIGSTOP)
+        acknowledged = 0
+        for number in range(1, 12):
+            done = cluster.ctl("--command-timeout=3s", "put", "paused", str(number),
+                               endpoints=[others[number % 2].endpoint])
+            acknowledged = number if done.returncode == 0 else acknowledged
+        leader.signal(signal.SIGCONT)
+        assert acknowledged, "no write succeeds without the paused leader"
+        shown = cluster.ctl("get", "paused", "--print-value-only", endpoints=[leader.endpoint], check=True).stdout
+        assert int(shown) >= acknowledged
         expect_agreement(cluster)

@@ -14,6 +14,7 @@ def disk_fault(ctx, member, rule, must_end):
     """Sets a rule of the shim, waits for what it does, and mends."""
     hits = member.disk_hits()
     ctx.fault(f"disk of {member.name}: {rule}")
+    member.stopped_on_purpose = must_end  # it may end from here on
     member.disk(rule)
     deadline = time.monotonic() + 4
     while member.running and time.monotonic() < deadline and (must_end or member.disk_hits() == hits):
@@ -26,7 +27,9 @@ def disk_fault(ctx, member, rule, must_end):
     if member.disk_hits() == hits:
         ctx.injected -= 1
     member.disk()
-    if not member.running:
+    if member.running:
+        member.stopped_on_purpose = False
+    else:
         if must_end and member.process.returncode == 0:
             ctx.problems.append(f"{member.name} ended with 0 after {rule}")
         ctx.recorder.history.faults.append((time.monotonic_ns(),
@@ -245,7 +248,7 @@ def flipped_store(ctx):
     member = ctx.any()
     ctx.wait(0.7)
     calls = ctx.calls(member)
-    rows = calls.kv.Range(ctx.api.rpc.RangeRequest(key=b"k/", range_end=b"k0"), timeout=3).kvs
+    rows = calls.kv.Range(ctx.api.rpc.RangeRequest(key=b"k/", range_end=b"k0"), timeout=8, wait_for_ready=True).kvs
     ctx.wait(0.3)  # committed to the file by then
     member.kill()
     store = member.data / "member" / "store" / "store.lmdb"

@@ -152,6 +152,15 @@ import Testing
     #expect(beats.first { $0.to == 3 }?.commit == 1)
   }
 
+  @Test func aMemberWithOldDataNoticesAndMakesNoPromise() {
+    var core = makeCore(
+      1, members: [1, 2], hardState: HardState(term: 1, commit: 2), entries: log(1, 1))
+    core.step(Message(kind: .heartbeat, to: 1, from: 2, term: 1, commit: 3))
+    #expect(core.forgotten == 3)
+    #expect(core.commit == 2)
+    #expect(take(&core)?.sendAfterSync.isEmpty ?? true)
+  }
+
   @Test func windowLimitsAndHeartbeatReleases() {
     var group = CoreGroup([1, 2]) {
       $0.maxInflightMessages = 2
