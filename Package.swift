@@ -12,6 +12,7 @@ let settings: [SwiftSetting] = [
 
 let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
 let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let histogram = Target.Dependency.product(name: "Histogram", package: "hdrhistogram-swift")
 let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 
 let package = Package(
@@ -20,11 +21,13 @@ let package = Package(
     .executable(name: "apus", targets: ["apus"]),
     .executable(name: "apusctl", targets: ["apusctl"]),
     .executable(name: "launcher", targets: ["launcher"]),
+    .executable(name: "apus-bench", targets: ["apus-bench"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-protobuf", exact: "1.39.0"),
     .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
     .package(url: "https://github.com/jpsim/Yams", exact: "6.2.2"),
+    .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", exact: "0.2.0"),
   ],
   targets: [
     // System libraries: a header and a module map each.
@@ -69,6 +72,10 @@ let package = Package(
       swiftSettings: settings),
     .executableTarget(
       name: "launcher", dependencies: ["Actors", arguments, yams], swiftSettings: settings),
+    .executableTarget(
+      name: "apus-bench",
+      dependencies: ["Actors", "Base", "CNGHTTP2", "EtcdAPI", "EtcdClient", arguments, histogram],
+      swiftSettings: settings),
 
     .testTarget(
       name: "ActorsTests", dependencies: ["Actors", "Base"], swiftSettings: settings),

@@ -11,7 +11,7 @@ package struct Endpoint: Hashable, Sendable, CustomStringConvertible {
   package let description: String
   package let address: StreamAddress
   /// The `:authority` of calls to it.
-  let authority: String
+  package let authority: String
 
   /// Reads an endpoint.
   ///

@@ -1,0 +1,208 @@
+// One HTTP/2 connection with a fixed number of calls in flight, at as little cost as possible.
+
+import Actors
+import CNGHTTP2
+import EtcdClient
+
+/// What a connection tells its owner. Called on the loop.
+protocol LoadConnectionOwner: AnyObject {
+  /// A unary call is over. `code` is its gRPC status; -1 if the connection broke.
+  func callEnded(
+    _ connection: LoadConnection, slot: Int, code: Int, message: String, now: UInt64)
+  func watchReceived(_ connection: LoadConnection, stream: Int, _ message: UnsafeRawBufferPointer)
+  func watchEnded(_ connection: LoadConnection, stream: Int, code: Int, message: String)
+  /// The connection is usable, or is gone for the reason given.
+  func connectionReady(_ connection: LoadConnection)
+  func connectionLost(_ connection: LoadConnection, reason: String)
+}
+
+/// A connection of the generator. Loop thread only, as its loop checks; hence the unchecked
+/// conformance.
+///
+/// Calls have no objects: a slot is reused when its call has ended, and its number is all that
+/// nghttp2 keeps. Everything that a turn produces leaves with one write.
+final class LoadConnection: @unchecked Sendable {
+  struct Slot {
+    var writer = MessageWriter()
+    var sent = 0
+    var method = Method.put
+    /// When the call was due.
+    var start: UInt64 = 0
+    var isBusy = false
+    var code = -1
+    var message = ""
+  }
+
+  struct WatchStream {
+    var body: [UInt8] = []
+    var sent = 0
+    var cutter = FrameCutter()
+    var code = -1
+    var message = ""
+  }
+
+  static let watchTag = 1 << 40
+
+  let endpoint: Endpoint
+  let index: Int
+  var slots: [Slot]
+  var watches: [WatchStream] = []
+  private(set) var isOpen = false
+  var now: UInt64 = 0
+  unowned let owner: any LoadConnectionOwner
+  private let loop: EventLoop
+  private var session: OpaquePointer?
+  private var stream: StreamConnection?
+  private var isFlushing = false
+  private var output: [UInt8] = []
+  /// The header list of a request; its place 2 is the path.
+  private var fields: [nghttp2_nv]
+  private let authority: UnsafeMutablePointer<UInt8>
+  private let onDirty: (LoadConnection) -> Void
+  private var isDirty = false
+
+  /// - Parameter onDirty: called once when there is something to flush.
+  init(
+    endpoint: Endpoint, index: Int, slots: Int, loop: EventLoop, owner: any LoadConnectionOwner,
+    onDirty: @escaping (LoadConnection) -> Void
+  ) {
+    self.endpoint = endpoint
+    self.index = index
+    self.slots = Array(repeating: Slot(), count: slots)
+    self.loop = loop
+    self.owner = owner
+    self.onDirty = onDirty
+    let text = Array(endpoint.authority.utf8)
+    authority = .allocate(capacity: text.count + 1)
+    authority.initialize(from: text, count: text.count)
+    fields = [
+      LoadFields.fixed(":method", "POST"), LoadFields.fixed(":scheme", "http"),
+      LoadFields.fixed(":path", ""),
+      nghttp2_nv(
+        name: UnsafeMutablePointer(mutating: LoadFields.authority.utf8Start), value: authority,
+        namelen: LoadFields.authority.utf8CodeUnitCount, valuelen: text.count,
+        flags: LoadFields.noCopy),
+      LoadFields.fixed("content-type", "application/grpc"), LoadFields.fixed("te", "trailers"),
+    ]
+  }
+
+  deinit {
+    if let session { nghttp2_session_del(session) }
+    authority.deallocate()
+  }
+
+  // MARK: Life
+
+  func connect(timeoutMilliseconds: Int) {
+    Connector.connect(
+      to: endpoint.address, timeoutMilliseconds: timeoutMilliseconds, loop: loop
+    ) { [self] result in
+      switch result {
+      case .success(let stream): begin(stream)
+      case .failure(let error): owner.connectionLost(self, reason: "\(error)")
+      }
+    }
+  }
+
+  private func begin(_ stream: StreamConnection) {
+    if let session { nghttp2_session_del(session) }
+    session = LoadCallbacks.makeSession(for: self)
+    self.stream = stream
+    isOpen = true
+    stream.onWritable = { [unowned self] in flush() }
+    stream.startReading(
+      onBytes: { [unowned self] in receive($0) },
+      onEnd: { [unowned self] in lose($0.map { "\($0)" } ?? "the server closed the connection") })
+    markDirty()
+    owner.connectionReady(self)
+  }
+
+  func close() {
+    isOpen = false
+    stream?.close()
+    stream = nil
+  }
+
+  private func lose(_ reason: String) {
+    guard isOpen else { return }
+    close()
+    let now = monotonicNanoseconds()
+    for slot in slots.indices where slots[slot].isBusy {
+      slots[slot].isBusy = false
+      owner.callEnded(self, slot: slot, code: -1, message: reason, now: now)
+    }
+    owner.connectionLost(self, reason: reason)
+  }
+
+  // MARK: Calls
+
+  /// Sends what the slot's writer holds. The slot must be free and the connection open.
+  func start(slot: Int, method: Method, due: UInt64) {
+    precondition(!slots[slot].isBusy, "a slot carries one call at a time")
+    slots[slot].sent = 0
+    slots[slot].method = method
+    slots[slot].start = due
+    slots[slot].isBusy = true
+    slots[slot].code = -1
+    submit(path: method.path, tag: slot + 1)
+  }
+
+  /// Opens a watch stream that sends `body`, a series of framed requests, and stays open.
+  func openWatch(body: [UInt8]) {
+    watches.append(WatchStream(body: body))
+    submit(path: Method.watchPath, tag: Self.watchTag + watches.count - 1)
+  }
+
+  private func submit(path: StaticString, tag: Int) {
+    fields[2].value = UnsafeMutablePointer(mutating: path.utf8Start)
+    fields[2].valuelen = path.utf8CodeUnitCount
+    var provider = nghttp2_data_provider(
+      source: nghttp2_data_source(fd: 0), read_callback: LoadCallbacks.readData)
+    let result = fields.withUnsafeBufferPointer {
+      nghttp2_submit_request(
+        session, nil, $0.baseAddress, $0.count, &provider, UnsafeMutableRawPointer(bitPattern: tag))
+    }
+    if result < 0 { failLater("no stream id is left on this connection") }
+    markDirty()
+  }
+
+  private func failLater(_ reason: String) {
+    loop.execute { [self] in lose(reason) }
+  }
+
+  // MARK: Bytes
+
+  private func receive(_ bytes: UnsafeRawBufferPointer) {
+    guard isOpen else { return }
+    now = monotonicNanoseconds()
+    let start = bytes.baseAddress?.assumingMemoryBound(to: UInt8.self)
+    let used = nghttp2_session_mem_recv(session, start, bytes.count)
+    if used < 0 { return lose(String(cString: nghttp2_strerror(Int32(clamping: used)))) }
+    markDirty()
+  }
+
+  private func markDirty() {
+    guard !isDirty else { return }
+    isDirty = true
+    onDirty(self)
+  }
+
+  /// Writes out what the session has. Called at the end of a turn.
+  func flush() {
+    isDirty = false
+    guard isOpen, let stream, stream.isWritable else { return }
+    output.removeAll(keepingCapacity: true)
+    while output.count < 1 << 20 {
+      var piece: UnsafePointer<UInt8>?
+      let count = nghttp2_session_mem_send(session, &piece)
+      if count < 0 { return lose(String(cString: nghttp2_strerror(Int32(clamping: count)))) }
+      guard count > 0, let piece else { break }
+      output.append(contentsOf: UnsafeBufferPointer(start: piece, count: count))
+    }
+    if !output.isEmpty { output.withUnsafeBytes { stream.write($0) } }
+    if nghttp2_session_want_read(session) == 0, nghttp2_session_want_write(session) == 0 {
+      return lose("the server ended the connection")
+    }
+    if output.count >= 1 << 20 { markDirty() }
+  }
+}
