@@ -45,7 +45,11 @@ package protocol GRPCServerDelegate: AnyObject {
   func callCancelled(_ call: ServerCall)
   /// The queue of a call has drained to the low mark after having been above it.
   func callWritable(_ call: ServerCall)
-  /// A whole request that is not gRPC (only with `acceptsHTTP`): answer with
-  /// `respond` or `beginResponse`. `callCancelled` follows if the peer goes away before.
-  func httpRequest(_ request: ServerCall, method: String, body: [UInt8])
+  /// The head of a request that is not gRPC (only with `acceptsHTTP`): answer with `respond` or
+  /// `beginResponse`, at any time from here on. `callCancelled` follows if the peer goes away before.
+  func httpRequest(_ request: ServerCall, method: String)
+  /// A piece of such a request's body, unless it is answered already; valid only during this call.
+  func httpRequest(_ request: ServerCall, received bytes: UnsafeRawBufferPointer)
+  /// The end of such a request's body, unless it is answered already.
+  func httpRequestEnded(_ request: ServerCall)
 }

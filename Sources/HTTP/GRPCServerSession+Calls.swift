@@ -16,16 +16,9 @@ extension GRPCServerSession {
     nghttp2_session_consume(connection.raw, call.id, bytes.count)
     guard call.phase == .open else { return }
     switch call.kind {
-    case .http: collectBody(call, bytes)
+    case .http: delegate?.httpRequest(call, received: bytes)
     case .grpc: collectMessages(call, bytes)
     }
-  }
-
-  private func collectBody(_ call: ServerCall, _ bytes: UnsafeRawBufferPointer) {
-    guard call.inbox.partial.count + bytes.count <= configuration.receiveMessageBytesMax else {
-      return call.respond(status: 413, headers: [], body: [])
-    }
-    call.inbox.partial.append(contentsOf: bytes)
   }
 
   private func collectMessages(_ call: ServerCall, _ bytes: UnsafeRawBufferPointer) {
@@ -42,6 +35,9 @@ extension GRPCServerSession {
   func deliverPartial(_ call: ServerCall) {
     var bytes: [UInt8] = []
     swap(&bytes, &call.inbox.partial)
+    guard call.kind == .grpc else {
+      return bytes.withUnsafeBytes { delegate?.httpRequest(call, received: $0) ?? () }
+    }
     let used = bytes.withUnsafeBytes { deliver(call, $0) }
     if used < bytes.count {
       bytes.removeFirst(used)
@@ -103,11 +99,7 @@ extension GRPCServerSession {
     call.isHalfClosed = true
     guard call.phase == .open else { return }
     switch call.kind {
-    case .http:
-      call.wasAnnounced = true
-      let body = call.inbox.partial
-      call.inbox.partial = []
-      delegate?.httpRequest(call, method: call.method, body: body)
+    case .http: delegate?.httpRequestEnded(call)
     case .grpc where call.inbox.partial.isEmpty: delegate?.callHalfClosed(call)
     case .grpc: reject(call, GRPCStatus(.internal, "unexpected EOF"))
     }

@@ -253,6 +253,7 @@ extension GRPCServerSession {
     } else if calls.count >= configuration.openStreamsMax {
       connection.reset(stream, NGHTTP2_REFUSED_STREAM)
     } else if !incoming.isGRPC, configuration.acceptsHTTP {
+      incoming.keepTimeout()
       open(stream: stream, kind: .http, deadline: nil, encoding: .identity)
     } else {
       onGRPCRequest(stream: stream)
@@ -308,12 +309,11 @@ extension GRPCServerSession {
     calls.append(call)
     nghttp2_session_set_stream_user_data(
       connection.raw, stream, Unmanaged.passUnretained(call).toOpaque())
+    call.wasAnnounced = true
     switch kind {
-    case .grpc:
-      call.wasAnnounced = true
-      delegate?.callStarted(call)
+    case .grpc: delegate?.callStarted(call)
     case .http:
-      call.method = String(decoding: incoming.method, as: UTF8.self)
+      delegate?.httpRequest(call, method: String(decoding: incoming.method, as: UTF8.self))
     }
   }
 

@@ -19,6 +19,15 @@ package struct HeaderFields: Sendable, Equatable {
 
   package init() {}
 
+  /// Names must be lower case and shorter than 64 KiB.
+  package init(_ fields: [HTTPField]) {
+    for field in fields {
+      Array(field.name.utf8).withUnsafeBufferPointer { name in
+        Array(field.value.utf8).withUnsafeBufferPointer { append(name: name, value: $0) }
+      }
+    }
+  }
+
   package var isEmpty: Bool { bytes.isEmpty }
 
   /// Precondition: the name is shorter than 64 KiB (header lists are bounded far below).

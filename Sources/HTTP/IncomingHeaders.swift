@@ -70,6 +70,20 @@ struct IncomingHeaders {
     }
   }
 
+  /// Makes the timeout a field like any other: to plain HTTP it means nothing.
+  mutating func keepTimeout() {
+    let value: [UInt8]
+    switch timeout {
+    case .none: return
+    case .nanoseconds(let nanoseconds):
+      value = Array(GRPCTimeout.format(nanoseconds: nanoseconds).utf8)
+    case .malformed(let text): value = Array(text.utf8)
+    }
+    Array("grpc-timeout".utf8).withUnsafeBufferPointer { name in
+      value.withUnsafeBufferPointer { fields.append(name: name, value: $0) }
+    }
+  }
+
   private mutating func addEncoding(_ value: UnsafeBufferPointer<UInt8>) {
     if value.equals("gzip") {
       encoding = .known(.gzip)

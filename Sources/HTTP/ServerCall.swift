@@ -1,4 +1,17 @@
-/// One request on a server session: a gRPC call, or a plain HTTP/2 request.
+/// Takes the answers of a call that did not come over gRPC. See ``ServerCall/init(path:route:deadline:fields:owner:)``.
+package protocol LocalCallOwner: AnyObject {
+  /// Messages given to `reply` and `send`, in order.
+  func call(_ call: ServerCall, sent message: [UInt8])
+  /// The call has ended, exactly once; with `reply` after the message.
+  func call(_ call: ServerCall, finished status: GRPCStatus)
+  /// The call takes messages again after `pauseReceiving`.
+  func callResumed(_ call: ServerCall)
+  /// Bytes of answers that wait for the client.
+  var queuedBytes: Int { get }
+}
+
+/// One request on a server session: a gRPC call, or a plain HTTP/2 request. Or a call that somebody
+/// else in this process makes on a client's behalf, with no session at all.
 ///
 /// Belongs to the session's thread. After the stream or the session is gone every method is a
 /// no-op, so an owner may answer late.
@@ -35,7 +48,8 @@ package final class ServerCall {
   @exclusivity(unchecked) var inbox = MessageAssembler()
   @exclusivity(unchecked) var queue = MessageQueue()
   @exclusivity(unchecked) var status: GRPCStatus?
-  var method = ""
+  /// Of a local call, until it ends. It holds the call, and the call it.
+  private var owner: (any LocalCallOwner)?
   @exclusivity(unchecked) var withheldBytes = 0
   @exclusivity(unchecked) var isReceivePaused = false
   @exclusivity(unchecked) var isDispatching = false
@@ -61,6 +75,21 @@ package final class ServerCall {
     queue.isCompressed = encoding == .gzip
   }
 
+  /// A call without a session: `owner` hears its answers. What a session's delegate is told of a call
+  /// its owner tells the handler itself.
+  package init(
+    path: String, route: Int, deadline: UInt64?, fields: HeaderFields, owner: any LocalCallOwner
+  ) {
+    id = 0
+    kind = .grpc
+    self.path = path
+    self.route = route
+    self.deadline = deadline
+    self.fields = fields
+    encoding = .identity
+    self.owner = owner
+  }
+
   /// The first value of a metadata key (lower case).
   package func metadata(_ name: String) -> String? { fields.first(name) }
 
@@ -75,26 +104,61 @@ package final class ServerCall {
   package var isFinished: Bool { phase == .finished }
 
   /// Bytes given to `send` that the peer's window has not let out yet.
-  package var queuedBytes: Int { queue.bytes }
+  package var queuedBytes: Int { owner?.queuedBytes ?? queue.bytes }
 
   /// Answers a unary call: the message and status OK.
-  package func reply(message: [UInt8]) { session?.reply(self, message) }
+  package func reply(message: [UInt8]) {
+    if let session { return session.reply(self, message) }
+    owner?.call(self, sent: message)
+    finishLocally(.ok)
+  }
 
   /// Queues one message of a streaming answer.
-  package func send(message: [UInt8]) { session?.send(self, message) }
+  package func send(message: [UInt8]) {
+    if let session { return session.send(self, message) }
+    owner?.call(self, sent: message)
+  }
 
   /// Ends the call. Queued messages go out first.
-  package func finish(_ status: GRPCStatus) { session?.finish(self, status) }
+  package func finish(_ status: GRPCStatus) {
+    if let session { return session.finish(self, status) }
+    finishLocally(status)
+  }
 
   /// Stops delivery of messages and the refill of the stream's window.
   package func pauseReceiving() { isReceivePaused = true }
 
   /// Delivers what was withheld (before this returns) and opens the window again.
-  package func resumeReceiving() { session?.resumeReceiving(self) }
+  package func resumeReceiving() {
+    if let session { return session.resumeReceiving(self) }
+    guard isReceivePaused, phase == .open else { return }
+    isReceivePaused = false
+    owner?.callResumed(self)
+  }
 
   /// Ends the call at once with RST_STREAM; queued messages are dropped. `callCancelled` does
   /// not follow.
   package func abort() { session?.abort(self) }
+
+  private func finishLocally(_ status: GRPCStatus) {
+    guard let owner, phase == .open else { return }
+    phase = .finished
+    self.owner = nil
+    owner.call(self, finished: status)
+  }
+
+  /// Whether a local call's owner has to keep messages back.
+  package var isPaused: Bool { isReceivePaused }
+
+  /// A local call's client has gone: nothing it is told from here on goes anywhere. Returns whether
+  /// it was open, in which case the owner has to tell the handler.
+  package func cancelLocally() -> Bool {
+    guard owner != nil, phase == .open else { return false }
+    phase = .finished
+    isCancelled = true
+    owner = nil
+    return true
+  }
 
   /// Answers a plain HTTP request in one piece.
   package func respond(status: Int, headers: [HTTPField], body: [UInt8]) {

@@ -98,7 +98,9 @@ private final class FakeConnection: GRPCServerDelegate {
   func callHalfClosed(_ call: ServerCall) {}
   func callCancelled(_ call: ServerCall) { server?.note("cancelled \(call.path)") }
   func callWritable(_ call: ServerCall) {}
-  func httpRequest(_ request: ServerCall, method: String, body: [UInt8]) {}
+  func httpRequest(_ request: ServerCall, method: String) {}
+  func httpRequest(_ request: ServerCall, received bytes: UnsafeRawBufferPointer) {}
+  func httpRequestEnded(_ request: ServerCall) {}
 }
 
 /// Waits until `condition` holds, at most three seconds.

@@ -10,6 +10,8 @@ final class Recorder: GRPCServerDelegate {
   var onHalfClose: ((ServerCall) -> Void)?
   var onCancel: ((ServerCall) -> Void)?
   var onWritable: ((ServerCall) -> Void)?
+  /// Requests under way by stream.
+  private var requests: [Int32: (method: String, body: [UInt8])] = [:]
   var onHTTP: ((ServerCall, String, [UInt8]) -> Void)?
 
   func callStarted(_ call: ServerCall) {
@@ -34,7 +36,14 @@ final class Recorder: GRPCServerDelegate {
     log.append("writable")
     onWritable?(call)
   }
-  func httpRequest(_ request: ServerCall, method: String, body: [UInt8]) {
+  func httpRequest(_ request: ServerCall, method: String) {
+    requests[request.id] = (method, [])
+  }
+  func httpRequest(_ request: ServerCall, received bytes: UnsafeRawBufferPointer) {
+    requests[request.id]?.body.append(contentsOf: bytes)
+  }
+  func httpRequestEnded(_ request: ServerCall) {
+    guard let (method, body) = requests.removeValue(forKey: request.id) else { return }
     log.append("http \(method) \(request.path) \(body.count)")
     onHTTP?(request, method, body)
   }

@@ -51,7 +51,9 @@ struct MeasureTests {
     func callHalfClosed(_ call: ServerCall) { call.reply(message: answer) }
     func callCancelled(_ call: ServerCall) {}
     func callWritable(_ call: ServerCall) {}
-    func httpRequest(_ request: ServerCall, method: String, body: [UInt8]) {}
+    func httpRequest(_ request: ServerCall, method: String) {}
+    func httpRequest(_ request: ServerCall, received bytes: UnsafeRawBufferPointer) {}
+    func httpRequestEnded(_ request: ServerCall) {}
   }
 
   private func cpuNanoseconds() -> UInt64 {

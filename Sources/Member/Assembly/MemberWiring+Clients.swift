@@ -51,14 +51,24 @@ extension MemberWiring {
       keepaliveMinTime: configuration.keepaliveMinTime.nanoseconds,
       keepaliveInterval: configuration.keepaliveInterval.nanoseconds,
       keepaliveTimeout: configuration.keepaliveTimeout.nanoseconds,
-      slowRequest: configuration.warningUnaryRequestDuration.nanoseconds)
+      slowRequest: configuration.warningUnaryRequestDuration.nanoseconds, http: httpSettings)
+  }
+
+  private var httpSettings: HTTPSettings {
+    HTTPSettings(
+      origins: configuration.corsOrigins, hosts: configuration.hostWhitelist,
+      servesGateway: configuration.enableGRPCGateway,
+      servesProfiles: configuration.enableProfiles || configuration.logging.level <= .debug,
+      commandLine: CommandLine.arguments)
   }
 
   func makeController(_ peers: PeerTransport, _ running: Running) -> MemberController {
     let gateway = gatewayInbox
     let controller = controllerInbox
     let log = log
-    let addresses = configuration.listenClientURLs
+    let grpc = configuration.listenClientURLs
+    let http = configuration.listenClientHTTPURLs
+    let services = ServiceManager.current
     return MemberController(
       member: storage.member, name: configuration.name,
       clientURLs: configuration.advertiseClientURLs.map(\.description),
@@ -81,10 +91,14 @@ extension MemberWiring {
         joined: {
           gateway.send(.serve)
           log.info("ready to serve client requests")
-          for address in addresses {
-            log.info(
-              "serving client traffic insecurely; this is strongly discouraged!",
-              ("traffic", "grpc+http"), ("address", address.authority))
+          services?.notify("READY=1")
+          for (addresses, traffic) in [(grpc, http.isEmpty ? "grpc+http" : "grpc"), (http, "http")]
+          {
+            for address in addresses {
+              log.info(
+                "serving client traffic insecurely; this is strongly discouraged!",
+                ("traffic", traffic), ("address", address.authority))
+            }
           }
         }), log: log)
   }

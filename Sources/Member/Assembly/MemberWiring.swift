@@ -87,10 +87,13 @@ struct MemberWiring {
 
   private func listen(_ gateway: ClientGateway) throws {
     let addresses = configuration.listenClientURLs.map(\.listenAddress)
+    let httpAddresses = configuration.listenClientHTTPURLs.map(\.listenAddress)
     let metricsAddresses = configuration.listenMetricsURLs.map(\.listenAddress)
     let reusePort = configuration.socketReusePort
     try gateway.assumeIsolated { gateway in
-      try gateway.listen(on: addresses, reusePort: reusePort)
+      try gateway.listen(
+        on: addresses, for: httpAddresses.isEmpty ? .all : .grpc, reusePort: reusePort)
+      try gateway.listen(on: httpAddresses, for: .http, reusePort: reusePort)
       try gateway.listenForMetrics(on: metricsAddresses)
     }
   }

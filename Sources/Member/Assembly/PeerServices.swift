@@ -60,11 +60,7 @@ actor PeerServices {
     case ("/members", "GET"):
       respond(request.id, json: membersPage)
     case ("/version", "GET"):
-      let cluster = outlets.status().membership.clusterVersion ?? "not_decided"
-      respond(
-        request.id,
-        json: "{\"etcdserver\":\"\(ProductVersion.etcd)\",\"etcdcluster\":\"\(cluster)\","
-          + "\"storage\":\"\(ProductVersion.etcdMinor)\"}")
+      respond(request.id, json: VersionPage.body(outlets.status().membership))
     case ("/downgrade/enabled", "GET"): respond(request.id, 200, "false")
     case ("/leases", "POST"): renew(request)
     case ("/leases/internal", "POST"): timeToLive(request)

@@ -39,7 +39,7 @@ extension FlagTable {
         "URLs to listen on for client gRPC and, unless given its own URLs, HTTP."
       ),
       (
-        "listen-client-http-urls", urlsOrNone, "", .unfinished,
+        "listen-client-http-urls", urlsOrNone, "", .supported,
         "URLs to listen on for client HTTP only; listen-client-urls is gRPC only then."
       ),
       ("max-snapshots", .unsigned, "5", .accepted, "Snapshot files to keep. Deprecated."),
@@ -193,10 +193,10 @@ extension FlagTable {
       ("tls-min-version", .text, "TLS1.2", .unfinished, "Lowest TLS version."),
       ("tls-max-version", .text, "", .unfinished, "Highest TLS version; empty means the newest."),
       (
-        "cors", .urls(allowing: "*"), "*", .unfinished,
+        "cors", .urls(allowing: "*"), "*", .supported,
         "Origins allowed to call the HTTP endpoints."
       ),
-      ("host-whitelist", .words, "*", .unfinished, "Host names accepted over plain HTTP."),
+      ("host-whitelist", .words, "*", .supported, "Host names accepted over plain HTTP."),
     ])
 
   static let authFlags = rows(
@@ -210,7 +210,7 @@ extension FlagTable {
   static let monitoringFlags = rows(
     .monitoring,
     [
-      ("enable-pprof", .bool, "false", .accepted, "Serve runtime profiles over HTTP."),
+      ("enable-pprof", .bool, "false", .supported, "Serve runtime profiles over HTTP."),
       ("metrics", .text, "basic", .supported, "'extensive' adds RPC latency histograms."),
       (
         "listen-metrics-urls", urlsOrNone, "", .supported,
@@ -257,7 +257,7 @@ extension FlagTable {
   static let featureFlags = rows(
     .features,
     [
-      ("enable-grpc-gateway", .bool, "true", .accepted, "Serve the JSON form of the API."),
+      ("enable-grpc-gateway", .bool, "true", .supported, "Serve the JSON form of the API."),
       (
         "corrupt-check-time", .duration, "0s", .supported,
         "Period at which the leader compares all members' data; 0 turns it off."

@@ -76,6 +76,11 @@ package struct MemberConfiguration: Sendable {
   package var socketReusePort: Bool
   package var socketReuseAddress: Bool
   package var enableGRPCGateway: Bool
+  /// Origins whose pages may read HTTP answers; empty = all.
+  package var corsOrigins: [String]
+  /// Host names served over HTTP without TLS; empty = all.
+  package var hostWhitelist: [String]
+  package var enableProfiles: Bool
 
   // Auth
   package var bcryptCost: Int
@@ -150,6 +155,10 @@ extension MemberConfiguration {
     socketReusePort = values.bool("socket-reuse-port")
     socketReuseAddress = values.bool("socket-reuse-address")
     enableGRPCGateway = values.bool("enable-grpc-gateway")
+    corsOrigins = values.urls("cors").map(\.description)
+    let hosts = values.words("host-whitelist")
+    hostWhitelist = hosts.contains("*") ? [] : hosts
+    enableProfiles = values.bool("enable-pprof")
     bcryptCost = Int(clamping: values.unsigned("bcrypt-cost"))
     authTokenTTL = .seconds(Int64(clamping: values.unsigned("auth-token-ttl").orDefault(300)))
     self.logging = logging

@@ -13,17 +13,24 @@ final class ClientConnection: GRPCServerDelegate {
     var halfClosed: (ServerCall) -> Void
     var cancelled: (ServerCall) -> Void
     var writable: (ServerCall) -> Void
-    /// A request of HTTP/1.1 or of HTTP/2 that is not gRPC.
-    var page: (PageRequest, @escaping (PageResponse) -> Void) -> Void
+    /// The head of a request of HTTP/1.1, or of HTTP/2 that is not gRPC.
+    var request: (HTTPExchange) -> Void
+    /// Whether a request to become a WebSocket is seen to.
+    var acceptsWebSocket: (HTTP1RequestHead) -> Bool
+    /// Headers of all answers to such a request.
+    var commonHeaders: (HTTP1Headers) -> [HTTPField]
     /// There is output to be flushed at the end of this turn.
     var touched: (ClientConnection) -> Void
     var closed: (ClientConnection) -> Void
   }
 
+  /// Which protocols the address serves that the connection came in by.
+  enum Protocols { case all, grpc, http }
+
   /// Output that may wait in the socket before the session's calls are held back.
   private static let outputBytesMax = 4 << 20
-  /// Requests for pages that may wait on one connection.
-  private static let pagesQueuedMax = 16
+  /// How long a client may take over the head of a request, or its first bytes once it has begun.
+  private static let headTime: UInt64 = 30 * 1_000_000_000
 
   let id: UInt64
   let stream: StreamConnection
@@ -31,19 +38,21 @@ final class ClientConnection: GRPCServerDelegate {
   private let handlers: Handlers
   private var sniffer: ProtocolSniffer? = ProtocolSniffer()
   private(set) var session: GRPCServerSession?
-  private var codec: HTTP1ServerCodec?
-  private var head: HTTP1RequestHead?
-  /// Requests of HTTP/1.1 are answered one after the other.
-  private var pages: [(PageRequest, keepAlive: Bool)] = []
-  private var answersPage = false
+  private var http1: HTTP1Connection?
+  private let protocols: Protocols
+  /// When it was accepted, and since when it has been without a request.
+  private let acceptedAt: UInt64
+  private var sniffedBytes = 0
   private var output = Bytes()
   var isTouched = false
   private var isClosed = false
 
   init(
-    id: UInt64, stream: StreamConnection, configuration: GRPCServerConfiguration,
-    handlers: Handlers
+    id: UInt64, stream: StreamConnection, protocols: Protocols,
+    configuration: GRPCServerConfiguration, handlers: Handlers, now: UInt64
   ) {
+    acceptedAt = now
+    self.protocols = protocols
     self.id = id
     self.stream = stream
     self.configuration = configuration
@@ -58,26 +67,29 @@ final class ClientConnection: GRPCServerDelegate {
     } else if let session {
       if !session.receive(bytes, now: now) { finishAfterOutput() }
     } else {
-      receivePage(bytes)
+      http1?.receive(bytes, now: now)
     }
     touch()
   }
 
   private func sniff(_ bytes: UnsafeRawBufferPointer, now: UInt64) {
+    sniffedBytes += bytes.count
     guard let decision = sniffer?.receive(bytes), decision != .needMore else { return }
     let first = sniffer?.takeBytes() ?? []
     sniffer = nil
-    if decision == .http2 {
+    switch (decision, protocols) {
+    case (.http2, _):
       session = GRPCServerSession(configuration: configuration, delegate: self)
-    } else {
-      codec = HTTP1ServerCodec()
+    case (_, .grpc): return close()
+    default: http1 = HTTP1Connection(connection: self, stream: stream)
     }
     first.withUnsafeBytes { receive($0, now: now) }
   }
 
   /// The socket takes bytes again.
   func becameWritable() {
-    if codec != nil { answerNextPage() } else { touch() }
+    http1?.becameWritable()
+    touch()
   }
 
   func touch() {
@@ -98,27 +110,45 @@ final class ClientConnection: GRPCServerDelegate {
         output.withUnsafeBytes { stream.write($0) }
       }
       if session.isFinished { finishAfterOutput() }
+    } else {
+      http1?.flush()
     }
   }
 
   /// Asks the client to go elsewhere; running calls may finish.
   func shutdown(now: UInt64) {
     guard let session else {
-      if !answersPage { close() }
+      if !(http1?.isBusy ?? false) { close() }
       return
     }
     session.shutdown(now: now)
     if session.openCallCount == 0 { finishAfterOutput() } else { touch() }
   }
 
-  /// - Returns: false when the connection is over.
+  /// Time-driven work, about once a second. May close the connection.
   func tick(now: UInt64) {
-    guard let session, !isClosed else { return }
-    if !session.tick(now: now) { close() }
-    touch()
+    guard !isClosed else { return }
+    if let session {
+      if !session.tick(now: now) { close() }
+      touch()
+    } else if let since = owingSince, now > since, now - since > Self.headTime {
+      close()
+    }
   }
 
-  private func finishAfterOutput() {
+  /// Since when the client has owed the rest of what it began; nil while it owes nothing.
+  private var owingSince: UInt64? {
+    sniffer != nil ? (sniffedBytes > 0 ? acceptedAt : nil) : http1?.owingSince
+  }
+
+  /// Since when nobody has asked anything on this connection: the first to go when there are too many.
+  var idleSince: UInt64? {
+    guard let session else { return http1?.isBusy ?? false ? nil : acceptedAt }
+    return session.openCallCount == 0 ? acceptedAt : nil
+  }
+
+  /// Sends what is queued, then closes.
+  func finishAfterOutput() {
     guard !isClosed else { return }
     if let session {
       output.removeAll(keepingCapacity: true)
@@ -138,6 +168,7 @@ final class ClientConnection: GRPCServerDelegate {
   private func end() {
     isClosed = true
     session?.close()
+    http1?.close()
     handlers.closed(self)
   }
 
@@ -151,109 +182,42 @@ final class ClientConnection: GRPCServerDelegate {
 
   func callHalfClosed(_ call: ServerCall) { handlers.halfClosed(call) }
 
-  func callCancelled(_ call: ServerCall) { handlers.cancelled(call) }
-
-  func callWritable(_ call: ServerCall) { handlers.writable(call) }
-
-  // MARK: - Pages
-
-  func httpRequest(_ request: ServerCall, method: String, body: [UInt8]) {
-    handlers.page(PageRequest(method: method, target: request.path)) { [weak self] response in
-      request.respond(
-        status: response.status,
-        headers: response.headers.map { HTTPField($0.name.lowercased(), $0.value) },
-        body: response.body)
-      self?.touch()
-    }
+  func callCancelled(_ call: ServerCall) {
+    if let request = call.userData as? HTTP2Request { return request.exchange.gone() }
+    handlers.cancelled(call)
   }
 
-  private func receivePage(_ bytes: UnsafeRawBufferPointer) {
-    do {
-      try codec?.receive(bytes) { event in
-        switch event {
-        case .head(let new): head = new
-        case .body: break  // Pages take no body; what a client sends is read and dropped.
-        case .end:
-          guard let head else { return }
-          pages.append((PageRequest(method: head.method, target: head.target), head.keepAlive))
-          if pages.count > Self.pagesQueuedMax { stream.pauseReading() }
-        }
-      }
-    } catch {
-      var bytes = Bytes()
-      HTTP1Encoder.response(
-        status: error.responseStatus, body: [], keepAlive: false, to: &bytes)
-      stream.write(bytes)
-      end()
-      stream.closeWhenFlushed()
-      return
-    }
-    answerNextPage()
+  func callWritable(_ call: ServerCall) {
+    if let request = call.userData as? HTTP2Request { return request.exchange.becameWritable() }
+    handlers.writable(call)
   }
 
-  private func answerNextPage() {
-    guard !answersPage, !isClosed, !pages.isEmpty else { return }
-    // A client that does not read its answers gets no further ones.
-    guard stream.isWritable else { return }
-    let (page, keepAlive) = pages.removeFirst()
-    if pages.count < Self.pagesQueuedMax { stream.resumeReading() }
-    answersPage = true
-    handlers.page(page) { [weak self] response in
-      guard let self, !isClosed else { return }
-      answersPage = false
-      var bytes = Bytes()
-      HTTP1Encoder.response(
-        status: response.status, headers: response.headers, body: response.body,
-        keepAlive: keepAlive, omitsBody: page.method == "HEAD", to: &bytes)
-      stream.write(bytes)
-      if keepAlive {
-        answerNextPage()
-      } else {
-        end()
-        stream.closeWhenFlushed()
-      }
-    }
-  }
-}
+  // MARK: - HTTP
 
-/// A request for a page beside the API: `/health`, `/version`, `/metrics`.
-struct PageRequest {
-  let method: String
-  let target: String
-
-  var path: String { String(target.prefix { $0 != "?" }) }
-
-  /// Values of a query parameter; no page needs percent-decoding.
-  func values(of name: String) -> [String] {
-    guard let mark = target.firstIndex(of: "?") else { return [] }
-    return target[target.index(after: mark)...].split(separator: "&").compactMap { pair in
-      let parts = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-      return parts[0] == name ? String(parts.count > 1 ? parts[1] : "") : nil
-    }
-  }
-}
-
-struct PageResponse {
-  static let notFound = PageResponse(
-    status: 404, contentType: "text/plain; charset=utf-8", body: "404 page not found\n")
-
-  var status: Int
-  var headers: [HTTPField]
-  var body: Bytes
-
-  init(status: Int, contentType: String, body: String, headers: [HTTPField] = []) {
-    self.init(status: status, contentType: contentType, bytes: Bytes(body.utf8), headers: headers)
+  func httpRequest(_ request: ServerCall, method: String) {
+    let box = HTTP2Request(request, method: method, connection: self)
+    request.userData = box
+    begin(box.exchange)
   }
 
-  init(status: Int, contentType: String, bytes: Bytes, headers: [HTTPField] = []) {
-    self.status = status
-    self.headers =
-      [HTTPField("Content-Type", contentType)] + headers
-      + [
-        HTTPField("Access-Control-Allow-Headers", "accept, content-type, authorization"),
-        HTTPField("Access-Control-Allow-Methods", "POST, GET, OPTIONS, PUT, DELETE"),
-        HTTPField("Access-Control-Allow-Origin", "*"),
-      ]
-    body = bytes
+  func httpRequest(_ request: ServerCall, received bytes: UnsafeRawBufferPointer) {
+    (request.userData as? HTTP2Request)?.exchange.received(bytes)
   }
+
+  func httpRequestEnded(_ request: ServerCall) {
+    (request.userData as? HTTP2Request)?.exchange.ended()
+  }
+
+  /// Whether what is said here is encrypted.
+  var isSecure: Bool { false }
+
+  /// A request has arrived.
+  func begin(_ exchange: HTTPExchange) {
+    exchange.commonHeaders = commonHeaders(exchange.headers)
+    handlers.request(exchange)
+  }
+
+  func acceptsWebSocket(_ head: HTTP1RequestHead) -> Bool { handlers.acceptsWebSocket(head) }
+
+  func commonHeaders(_ headers: HTTP1Headers) -> [HTTPField] { handlers.commonHeaders(headers) }
 }

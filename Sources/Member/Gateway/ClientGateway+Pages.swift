@@ -1,154 +1,138 @@
 import Actors
 import Base
-import EtcdAPI
-import Foundation
 import HTTP
 import RaftActor
 import StoreActor
-import SwiftProtobuf
 
 extension ClientGateway {
-  /// Answers a page beside the API.
-  func page(_ request: PageRequest, _ respond: @escaping (PageResponse) -> Void) {
-    if request.method == "OPTIONS" {
-      return respond(PageResponse(status: 200, contentType: "text/plain", body: ""))
+  /// Sees to a request on the client addresses: the API in JSON, or a page beside it.
+  func request(_ exchange: HTTPExchange) {
+    if let refusal = hostRefusal(exchange) { return exchange.respond(refusal) }
+    if exchange.method == "OPTIONS" {
+      return exchange.respond(PageResponse(status: 200, headers: []))
     }
-    switch request.path {
-    case "/health": getOnly(request, respond) { health(request, respond) }
-    case "/livez", "/readyz":
-      getOnly(request, respond) { check(request, respond) }
-    case "/version":
-      getOnly(request, respond) {
-        respond(PageResponse(status: 200, contentType: "application/json", body: version))
-      }
-    case "/metrics":
-      getOnly(request, respond) {
-        updateMetrics()
-        respond(
-          PageResponse(
-            status: 200, contentType: "text/plain; version=0.0.4; charset=utf-8",
-            bytes: metrics.render()))
-      }
-    default: respond(.notFound)
+    let path = exchange.path
+    if path.hasPrefix("/v3/") || path.hasPrefix("/v3beta/"), settings.http.servesGateway {
+      let path = path.hasPrefix("/v3/") ? path : "/v3/" + path.dropFirst("/v3beta/".count)
+      if cleaned(path) == path { return jsonCall(exchange, path: path) }
     }
+    page(exchange, path)
   }
 
-  /// Answers on the addresses of `--listen-metrics-urls`.
-  func metricsPage(_ request: PageRequest, _ respond: @escaping (PageResponse) -> Void) {
-    if ["/metrics", "/health", "/livez", "/readyz"].contains(request.path) {
-      page(request, respond)
+  /// Sees to a request on the addresses of `--listen-metrics-urls`.
+  func metricsRequest(_ exchange: HTTPExchange) {
+    let path = exchange.path
+    if path == "/metrics" || path == "/health" || isProbe(path) {
+      page(exchange, path)
     } else {
-      respond(.notFound)
+      exchange.respond(.notFound)
     }
   }
 
-  private func getOnly(
-    _ request: PageRequest, _ respond: (PageResponse) -> Void, _ body: () -> Void
-  ) {
-    guard request.method == "GET" else {
-      return respond(
-        PageResponse(
-          status: 405, contentType: "text/plain; charset=utf-8", body: "Method Not Allowed\n",
-          headers: [HTTPField("Allow", "GET")]))
+  private func page(_ exchange: HTTPExchange, _ path: String) {
+    switch path {
+    case "/health": getOnly(exchange) { health(exchange) }
+    case _ where isProbe(path): getOnly(exchange) { probe(exchange, path) }
+    case "/version":
+      getOnly(exchange) {
+        exchange.respond(
+          PageResponse(
+            status: 200, contentType: "application/json",
+            body: VersionPage.body(storeStatus.membership)))
+      }
+    case "/metrics": metricsPage(exchange)
+    case "/debug/vars": getOnly(exchange) { exchange.respond(debugVariables()) }
+    case _ where path.hasPrefix("/debug/pprof/") && settings.http.servesProfiles:
+      exchange.respond(ProfilePages.page(String(path.dropFirst("/debug/pprof/".count))))
+    default:
+      guard let target = redirection(path) else { return exchange.respond(.notFound) }
+      exchange.respond(redirect(exchange, to: target))
+    }
+  }
+
+  private func getOnly(_ exchange: HTTPExchange, _ body: () -> Void) {
+    guard exchange.method == "GET" else {
+      return exchange.respond(
+        PageResponse(error: 405, "Method Not Allowed", headers: [HTTPField("Allow", "GET")]))
     }
     body()
   }
 
-  /// What `/version` says here and on the peer port.
-  var version: String {
-    let cluster = storeStatus.membership.clusterVersion ?? "not_decided"
-    return "{\"etcdserver\":\"\(ProductVersion.etcd)\",\"etcdcluster\":\"\(cluster)\","
-      + "\"storage\":\"\(ProductVersion.etcdMinor)\"}"
-  }
+  // MARK: - Who may ask
 
-  // MARK: - Health
-
-  /// Alarms, then the leader, then a read that needs a quorum.
-  private func health(_ request: PageRequest, _ respond: @escaping (PageResponse) -> Void) {
-    let excluded = request.values(of: "exclude")
-    let alarm = storeStatus.alarms.first { !excluded.contains($0.kind.name) }
-    let isSerializable = request.values(of: "serializable").first == "true"
-    if let alarm {
-      return respond(healthAnswer("ALARM \(alarm.kind.name)"))
-    }
-    if !isSerializable, softState.leader == 0 { return respond(healthAnswer("RAFT NO LEADER")) }
-    probe(serializable: isSerializable) { error in
-      respond(self.healthAnswer(error.map { "RANGE ERROR:\($0.message)" }))
-    }
-  }
-
-  private func healthAnswer(_ reason: String?) -> PageResponse {
-    guard let reason else {
-      metrics.health.success.increment()
-      return PageResponse(
-        status: 200, contentType: "text/plain; charset=utf-8",
-        body: "{\"health\":\"true\",\"reason\":\"\"}")
-    }
-    metrics.health.failures.increment()
-    return PageResponse(
-      status: 503, contentType: "text/plain; charset=utf-8",
-      body: "{\"health\":\"false\",\"reason\":\(JSONText.string(reason))}\n",
-      headers: [HTTPField("X-Content-Type-Options", "nosniff")])
-  }
-
-  private func probe(serializable: Bool, _ done: @escaping (EtcdError?) -> Void) {
-    let request = Etcdserverpb_RangeRequest.with {
-      $0.key = .init("health".utf8)
-      $0.limit = 1
-    }
-    let waiter = Waiter.page { outcome in
-      if case .failure(let error) = outcome { done(error) } else { done(nil) }
-    }
-    if serializable {
-      readNow(.range(request), waiter)
-    } else {
-      readLinearizable(.range(request), waiter)
-    }
-  }
-
-  /// `/livez` asks whether the process serves, `/readyz` whether it should be sent traffic.
-  private func check(_ request: PageRequest, _ respond: @escaping (PageResponse) -> Void) {
-    let isReady = request.path == "/readyz"
-    let excluded = request.values(of: "exclude")
-    probe(serializable: true) { local in
-      guard isReady, !excluded.contains("linearizable_read") else {
-        return respond(self.checks(request, local: local, quorum: nil))
-      }
-      self.probe(serializable: false) { quorum in
-        respond(self.checks(request, local: local, quorum: quorum))
-      }
-    }
-  }
-
-  private func checks(
-    _ request: PageRequest, local: EtcdError?, quorum: EtcdError?
-  ) -> PageResponse {
-    var results: [(name: String, failure: String?)] = [
-      ("serializable_read", local.map { "range error: \($0.message)" })
+  /// Headers that tell browsers which pages may read the answers.
+  func commonHeaders(_ headers: HTTP1Headers) -> [HTTPField] {
+    guard let origin = settings.http.allowedOrigin(headers.first("origin")) else { return [] }
+    return [
+      HTTPField("Access-Control-Allow-Headers", "accept, content-type, authorization"),
+      HTTPField("Access-Control-Allow-Methods", "POST, GET, OPTIONS, PUT, DELETE"),
+      HTTPField("Access-Control-Allow-Origin", origin),
     ]
-    if request.path == "/readyz" {
-      let isCorrupt = storeStatus.alarms.contains { $0.kind == .corrupt }
-      results.insert(
-        ("data_corruption", isCorrupt ? "alarm activated: CORRUPT" : nil), at: 0)
-      results.append(("linearizable_read", quorum.map { "range error: \($0.message)" }))
-      results.append(("non_learner", isLearner ? "not supported for learner" : nil))
+  }
+
+  /// A page that was loaded from elsewhere may have its name resolve to this member's address: what
+  /// comes without TLS must name a host that is expected.
+  private func hostRefusal(_ exchange: HTTPExchange) -> PageResponse? {
+    guard !settings.http.hosts.isEmpty, !exchange.connection.isSecure else { return nil }
+    let host = HTTPSettings.hostName(exchange.headers.first("host") ?? "")
+    guard !settings.http.hosts.contains(host) else { return nil }
+    log.warn("rejecting HTTP request to prevent DNS rebinding attacks", ("host", host))
+    exchange.commonHeaders = []
+    return PageResponse(error: 421, HTTPSettings.unknownHostText(host))
+  }
+
+  // MARK: - Redirections
+
+  /// Where a path that is nobody's should have gone to, by the rules of Go's router.
+  private func redirection(_ path: String) -> String? {
+    let clean = cleaned(path)
+    if clean != path { return clean }
+    if path == "/v3", settings.http.servesGateway { return "/v3/" }
+    if path == "/debug/pprof", settings.http.servesProfiles { return "/debug/pprof/" }
+    return nil
+  }
+
+  /// The path without empty, `.` and `..` elements.
+  private func cleaned(_ path: String) -> String {
+    guard path.contains("//") || path.contains("/.") else { return path }
+    var elements: [Substring] = []
+    for element in path.split(separator: "/") where element != "." {
+      if element == ".." { _ = elements.popLast() } else { elements.append(element) }
     }
-    let excluded = request.values(of: "exclude")
-    results.removeAll { excluded.contains($0.name) }
-    let failed = results.contains { $0.failure != nil }
-    let lines = results.map { result in
-      result.failure.map { "[-]\(result.name) failed: \($0)\n" } ?? "[+]\(result.name) ok\n"
-    }.joined()
-    let isVerbose = request.target.contains("verbose")
-    if failed {
-      return PageResponse(status: 503, contentType: "text/plain; charset=utf-8", body: lines + "\n")
+    let joined = "/" + elements.joined(separator: "/")
+    return path.hasSuffix("/") && joined != "/" ? joined + "/" : joined
+  }
+
+  private func redirect(_ exchange: HTTPExchange, to target: String) -> PageResponse {
+    let query = exchange.target.firstIndex(of: "?").map { exchange.target[$0...] } ?? ""
+    let location = HTTPField("Location", target + query)
+    guard exchange.method == "GET" || exchange.method == "HEAD" else {
+      return PageResponse(status: 301, headers: [location])
     }
+    let escaped = target.replacing("&", with: "&amp;").replacing("<", with: "&lt;")
+      .replacing("\"", with: "&#34;").replacing(">", with: "&gt;")
     return PageResponse(
-      status: 200, contentType: "text/plain; charset=utf-8",
-      body: (isVerbose ? lines : "") + "ok\n")
+      status: 301, contentType: "text/html; charset=utf-8",
+      body: "<a href=\"\(escaped)\">Moved Permanently</a>.\n\n", headers: [location])
   }
 
   // MARK: - Metrics
+
+  /// Any method will do, as in etcd.
+  private func metricsPage(_ exchange: HTTPExchange) {
+    updateMetrics()
+    var body = metrics.render()
+    var headers: [HTTPField] = []
+    let accepted = exchange.headers.all("accept-encoding").flatMap { $0.split(separator: ",") }
+    if accepted.contains(where: { $0.drop { $0 == " " }.prefix { $0 != ";" } == "gzip" }) {
+      body = body.withUnsafeBytes { Gzip.compress($0) }
+      headers.append(HTTPField("Content-Encoding", "gzip"))
+    }
+    exchange.respond(
+      PageResponse(
+        status: 200, contentType: "text/plain; version=0.0.4; charset=utf-8", bytes: body,
+        headers: headers))
+  }
 
   /// Gauges that are read off the member's state rather than counted.
   func updateMetrics() {

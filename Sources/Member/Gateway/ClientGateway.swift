@@ -160,14 +160,16 @@ actor ClientGateway {
     executor.onTurnEnd { self.turnEnds() }
   }
 
-  /// Binds the client addresses. Loop thread. Connections are accepted at once and served once the
+  /// Binds addresses of clients. Loop thread. Connections are accepted at once and served once the
   /// member has joined.
-  func listen(on addresses: [ListenAddress], reusePort: Bool) throws(ListenError) {
+  func listen(
+    on addresses: [ListenAddress], for protocols: ClientConnection.Protocols, reusePort: Bool
+  ) throws(ListenError) {
     for address in addresses {
       let listener = try Listener.listen(
         on: address, loop: executor, options: .init(reusePort: reusePort)
       ) { stream in
-        self.accept(stream)
+        self.accept(stream, protocols)
       }
       listeners.append(listener)
     }
@@ -179,7 +181,7 @@ actor ClientGateway {
     for address in addresses {
       listeners.append(
         try Listener.listen(on: address, loop: executor) { stream in
-          self.accept(stream, onlyMetrics: true)
+          self.accept(stream, .http, onlyMetrics: true)
         })
     }
   }
@@ -286,16 +288,24 @@ actor ClientGateway {
 
   // MARK: - Connections
 
-  private func accept(_ stream: StreamConnection, onlyMetrics: Bool = false) {
+  private func accept(
+    _ stream: StreamConnection, _ protocols: ClientConnection.Protocols, onlyMetrics: Bool = false
+  ) {
     guard !isShuttingDown else { return stream.close() }
     var handlers = handlers
-    if onlyMetrics {
-      handlers.page = { request, respond in self.metricsPage(request, respond) }
+    var configuration = sessionConfiguration
+    configuration.acceptsHTTP = protocols != .grpc
+    if protocols == .http {
       handlers.called = { call, _ in call.finish(GatewayMethod.unknown(path: call.path)) }
     }
+    if onlyMetrics {
+      handlers.request = { exchange in self.metricsRequest(exchange) }
+      handlers.acceptsWebSocket = { _ in false }
+      handlers.commonHeaders = { _ in [] }
+    }
     let connection = ClientConnection(
-      id: nextConnection, stream: stream, configuration: sessionConfiguration,
-      handlers: handlers)
+      id: nextConnection, stream: stream, protocols: protocols, configuration: configuration,
+      handlers: handlers, now: executor.now)
     nextConnection += 1
     connections[connection.id] = connection
     stream.onWritable = { connection.becameWritable() }
@@ -321,7 +331,11 @@ actor ClientGateway {
       halfClosed: { call in self.halfClosed(call) },
       cancelled: { call in self.cancelled(call) },
       writable: { call in self.writable(call) },
-      page: { request, respond in self.page(request, respond) },
+      request: { exchange in self.request(exchange) },
+      acceptsWebSocket: { head in
+        self.settings.http.servesGateway && head.path.hasPrefix("/v3/")
+      },
+      commonHeaders: { headers in self.commonHeaders(headers) },
       touched: { connection in self.touched.append(connection) },
       closed: { connection in self.closed(connection) })
   }
@@ -373,4 +387,5 @@ struct GatewaySettings: Sendable {
   var keepaliveInterval: UInt64
   var keepaliveTimeout: UInt64
   var slowRequest: UInt64
+  var http: HTTPSettings
 }

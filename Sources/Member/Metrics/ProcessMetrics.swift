@@ -91,7 +91,8 @@ enum ProcessMetrics {
     return count - 1
   }
 
-  private static func read(_ path: String) -> String? {
+  /// The text of a file that has no size, as those below /proc; nil if it cannot be read.
+  static func read(_ path: String) -> String? {
     let descriptor = open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else { return nil }
     defer { close(descriptor) }

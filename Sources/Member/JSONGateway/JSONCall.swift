@@ -1,0 +1,212 @@
+import Base
+import EtcdAPI
+import HTTP
+
+/// What a JSON call needs of the gateway: the same that a gRPC session tells its delegate.
+struct JSONCallHandlers {
+  var started: (ServerCall, ClientConnection) -> Void
+  var received: (ServerCall, UnsafeRawBufferPointer) -> Void
+  var halfClosed: (ServerCall) -> Void
+  var cancelled: (ServerCall) -> Void
+  var writable: (ServerCall) -> Void
+}
+
+/// One call of the API that came as JSON over HTTP: turns the body into the call's messages, and its
+/// answers into the HTTP answer. The call itself is made like any other.
+final class JSONCall: HTTPRequestHandler, LocalCallOwner {
+  private let exchange: HTTPExchange
+  private let route: JSONRoute
+  private let handlers: JSONCallHandlers
+  private let messageBytesMax: Int
+  private let metadata: HeaderFields
+  private let deadline: UInt64?
+  private var call: ServerCall?
+  private var scanner = JSONScanner()
+  /// The value that is arriving.
+  private var text = Bytes()
+  /// Messages that a paused call does not take.
+  private var withheld: [Bytes] = []
+  private var hasRequest = false
+  private var hasEnded = false
+  /// A unary call's answer, until its status is known.
+  private var answer: Bytes?
+  private var isOver = false
+
+  /// - Parameters:
+  ///   - messageBytesMax: largest message accepted.
+  ///   - deadline: absolute time by which the client wants its answer.
+  init(
+    _ exchange: HTTPExchange, route: JSONRoute, metadata: HeaderFields, deadline: UInt64?,
+    messageBytesMax: Int, handlers: JSONCallHandlers
+  ) {
+    self.exchange = exchange
+    self.route = route
+    self.metadata = metadata
+    self.deadline = deadline
+    self.messageBytesMax = messageBytesMax
+    self.handlers = handlers
+  }
+
+  // MARK: - The request
+
+  func received(_ bytes: UnsafeRawBufferPointer) {
+    for byte in bytes {
+      // A call that takes one message does not look at what follows it.
+      if isOver || hasEnded || (hasRequest && !route.method.isBidirectional) { return }
+      take(byte)
+    }
+  }
+
+  private func take(_ byte: UInt8) {
+    let step = scanner.step(byte)
+    switch step {
+    case .goOn, .complete:
+      guard scanner.isInValue || step == .complete else { return }
+      text.append(byte)
+      guard text.count <= JSONRoute.textBytesMax(messageBytesMax: messageBytesMax) else {
+        return tooLarge(text.count)
+      }
+      if step == .complete { valueCompleted() }
+    case .completeBefore:
+      valueCompleted()
+      if !hasEnded, !isOver { take(byte) }
+    case .failed(let reason): malformed(reason)
+    }
+  }
+
+  func ended() {
+    guard !isOver, !hasEnded else { return }
+    if scanner.end() { valueCompleted() }
+    guard !isOver, !hasEnded else { return }
+    if scanner.isInValue { return malformed("unexpected EOF") }
+    // A body without a value is a message without fields, or no message at all.
+    if !hasRequest, !route.method.isBidirectional { take(message: []) }
+    halfClose()
+  }
+
+  private func valueCompleted() {
+    var value = Bytes()
+    swap(&value, &text)
+    do throws(JSONFailure) {
+      let message = try route.decode(value)
+      guard message.count <= messageBytesMax else { return tooLarge(message.count) }
+      take(message: message)
+    } catch {
+      malformed(error.text)
+    }
+    // Over a WebSocket the end of the body would be the end of everything.
+    if !route.method.isBidirectional, exchange.isMessageStream { halfClose() }
+  }
+
+  private func take(message: Bytes) {
+    guard !isOver else { return }
+    hasRequest = true
+    begin()
+    guard let call, !call.isFinished else { return }
+    if call.isPaused {
+      // The stream's window, so to speak: a client that sends ahead without end is cut off.
+      guard withheld.count < 1000 else { return hasEnded = true }
+      withheld.append(message)
+    } else {
+      message.withUnsafeBytes { handlers.received(call, $0) }
+    }
+  }
+
+  private func begin() {
+    guard call == nil else { return }
+    let call = ServerCall(
+      path: route.method.path, route: route.method.rawValue, deadline: deadline, fields: metadata,
+      owner: self)
+    self.call = call
+    handlers.started(call, exchange.connection)
+  }
+
+  private func halfClose() {
+    guard !isOver, !hasEnded else { return }
+    hasEnded = true
+    begin()
+    if let call, !call.isFinished, withheld.isEmpty { handlers.halfClosed(call) }
+  }
+
+  /// What is no JSON, or not that of the message. A stream takes it for its client's end, once it
+  /// has begun.
+  private func malformed(_ reason: String) {
+    guard !hasRequest else { return halfClose() }
+    hasEnded = true
+    fail(GRPCStatus(route.method.isBidirectional ? .unknown : .invalidArgument, reason))
+  }
+
+  private func tooLarge(_ count: Int) {
+    hasEnded = true
+    let text = "grpc: received message larger than max (\(count) vs. \(messageBytesMax))"
+    guard let call, !call.isFinished else { return fail(GRPCStatus(.resourceExhausted, text)) }
+    if call.cancelLocally() { handlers.cancelled(call) }
+    self.call(call, finished: GRPCStatus(.resourceExhausted, text))
+  }
+
+  func writable() {
+    if let call, !call.isFinished { handlers.writable(call) }
+  }
+
+  func gone() {
+    isOver = true
+    guard let call else { return }
+    self.call = nil
+    if call.cancelLocally() { handlers.cancelled(call) }
+  }
+
+  // MARK: - The answer
+
+  var queuedBytes: Int { exchange.queuedBytes }
+
+  func call(_ call: ServerCall, sent message: Bytes) {
+    guard !isOver else { return }
+    do {
+      let json = try route.encode(message)
+      guard route.isStreaming else { return answer = json }
+      if !exchange.hasBegun { exchange.begin(status: 200, headers: JSONStatus.answerHeaders) }
+      exchange.send(Bytes("{\"result\":".utf8) + json + Bytes("}\n".utf8))
+    } catch {
+      // Our own answer: nothing a client could have caused.
+      let status = GRPCStatus(.internal, "apus: the answer has no JSON form: \(error)")
+      if call.cancelLocally() { handlers.cancelled(call) }
+      self.call(call, finished: status)
+    }
+  }
+
+  func call(_ call: ServerCall, finished status: GRPCStatus) {
+    guard !isOver else { return }
+    self.call = nil
+    guard route.isStreaming else {
+      guard status.isOK else { return fail(status) }
+      isOver = true
+      return exchange.respond(
+        PageResponse(
+          status: 200, contentType: "application/json", bytes: answer ?? Bytes("{}".utf8),
+          headers: Array(JSONStatus.answerHeaders.dropFirst())))
+    }
+    isOver = true
+    if !exchange.hasBegun {
+      exchange.begin(
+        status: status.isOK ? 200 : JSONStatus.http(status.code),
+        headers: status.isOK
+          ? Array(JSONStatus.answerHeaders.prefix(1)) : JSONStatus.errorHeaders(status))
+    }
+    if !status.isOK { exchange.send(JSONStatus.streamBody(status)) }
+    exchange.end()
+  }
+
+  func callResumed(_ call: ServerCall) {
+    while !withheld.isEmpty, !call.isPaused, !call.isFinished {
+      let message = withheld.removeFirst()
+      message.withUnsafeBytes { handlers.received(call, $0) }
+    }
+    if hasEnded, withheld.isEmpty, !call.isFinished { handlers.halfClosed(call) }
+  }
+
+  private func fail(_ status: GRPCStatus) {
+    guard !isOver else { return }
+    isOver = true
+    exchange.respond(JSONStatus.response(status))
+  }
+}
