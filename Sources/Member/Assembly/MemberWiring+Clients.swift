@@ -51,7 +51,8 @@ extension MemberWiring {
       keepaliveMinTime: configuration.keepaliveMinTime.nanoseconds,
       keepaliveInterval: configuration.keepaliveInterval.nanoseconds,
       keepaliveTimeout: configuration.keepaliveTimeout.nanoseconds,
-      slowRequest: configuration.warningUnaryRequestDuration.nanoseconds)
+      slowRequest: configuration.warningUnaryRequestDuration.nanoseconds,
+      usesCertificateNames: configuration.clientSecurity.clientCertAuth)
   }
 
   func makeController(_ peers: PeerTransport, _ running: Running) -> MemberController {
@@ -83,8 +84,11 @@ extension MemberWiring {
           log.info("ready to serve client requests")
           for address in addresses {
             log.info(
-              "serving client traffic insecurely; this is strongly discouraged!",
-              ("traffic", "grpc+http"), ("address", address.authority))
+              address.usesTLS
+                ? "serving client traffic securely"
+                : "serving client traffic insecurely; this is strongly discouraged!",
+              ("traffic", "grpc+http"),
+              ("address", address.socketPath ?? address.authority))
           }
         }), log: log)
   }

@@ -18,6 +18,7 @@ struct MemberWiring {
   let exportThread: ThreadExecutor
   let log: EtcdLogger
   let metrics: MemberMetrics
+  let security: MemberSecurity
   let fatal: FatalExit
 
   // Inboxes exist before the actors behind them, which refer to each other.
@@ -86,12 +87,13 @@ struct MemberWiring {
   }
 
   private func listen(_ gateway: ClientGateway) throws {
-    let addresses = configuration.listenClientURLs.map(\.listenAddress)
-    let metricsAddresses = configuration.listenMetricsURLs.map(\.listenAddress)
+    let (security, loop) = (security, loop)
+    let (urls, metricsURLs) = (configuration.listenClientURLs, configuration.listenMetricsURLs)
     let reusePort = configuration.socketReusePort
     try gateway.assumeIsolated { gateway in
-      try gateway.listen(on: addresses, reusePort: reusePort)
-      try gateway.listenForMetrics(on: metricsAddresses)
+      try gateway.listen(
+        on: security.clientListeners(urls, loop: loop), reusePort: reusePort)
+      try gateway.listenForMetrics(on: security.metricsListeners(metricsURLs, loop: loop))
     }
   }
 }

@@ -77,6 +77,12 @@ package struct MemberConfiguration: Sendable {
   package var socketReuseAddress: Bool
   package var enableGRPCGateway: Bool
 
+  // Security
+  package var clientSecurity: TransportSecurity
+  package var peerSecurity: TransportSecurity
+  /// Life of certificates that the member makes for itself, years of 365 days. Never 0.
+  package var selfSignedYears: Int
+
   // Auth
   package var bcryptCost: Int
   package var authTokenTTL: Duration
@@ -150,6 +156,9 @@ extension MemberConfiguration {
     socketReusePort = values.bool("socket-reuse-port")
     socketReuseAddress = values.bool("socket-reuse-address")
     enableGRPCGateway = values.bool("enable-grpc-gateway")
+    clientSecurity = .clients(values)
+    peerSecurity = .peers(values)
+    selfSignedYears = max(1, Int(clamping: min(values.unsigned("self-signed-cert-validity"), 1000)))
     bcryptCost = Int(clamping: values.unsigned("bcrypt-cost"))
     authTokenTTL = .seconds(Int64(clamping: values.unsigned("auth-token-ttl").orDefault(300)))
     self.logging = logging
