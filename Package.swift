@@ -35,7 +35,7 @@ let package = Package(
     .systemLibrary(
       name: "CNGHTTP2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
     .systemLibrary(name: "CLMDB", providers: [.apt(["liblmdb-dev"])]),
-    .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+    .systemLibrary(name: "COpenSSL", pkgConfig: "libssl", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "CHTTPParser", providers: [.apt(["libhttp-parser-dev"])]),
     .systemLibrary(name: "CIntrinsics"),
@@ -45,6 +45,7 @@ let package = Package(
     .target(
       name: "EtcdAPI", dependencies: [protobuf], swiftSettings: [.swiftLanguageMode(.v6)]),
     .target(name: "Actors", dependencies: ["Base", "CLibUV"], swiftSettings: settings),
+    .target(name: "TLS", dependencies: ["Base", "Actors", "COpenSSL"], swiftSettings: settings),
     .target(
       name: "HTTP", dependencies: ["Base", "CNGHTTP2", "CZlib", "CHTTPParser"],
       swiftSettings: settings),
@@ -58,20 +59,23 @@ let package = Package(
     .target(
       name: "Member",
       dependencies: [
-        "Base", "EtcdAPI", "Actors", "HTTP", "RaftActor", "StoreActor", "COpenSSL", protobuf, yams,
+        "Base", "EtcdAPI", "Actors", "TLS", "HTTP", "RaftActor", "StoreActor", "COpenSSL",
+        protobuf, yams,
       ],
       swiftSettings: settings),
     .target(
-      name: "EtcdClient", dependencies: ["Base", "EtcdAPI", "Actors", "HTTP", protobuf],
+      name: "EtcdClient",
+      dependencies: ["Base", "EtcdAPI", "Actors", "TLS", "HTTP", protobuf],
       swiftSettings: settings),
 
     // Programs.
     .executableTarget(name: "apus", dependencies: ["Member", "Base"], swiftSettings: settings),
     .executableTarget(
-      name: "apusctl", dependencies: ["EtcdClient", "EtcdAPI", "Base", "Actors", protobuf],
+      name: "apusctl",
+      dependencies: ["EtcdClient", "EtcdAPI", "Base", "Actors", "TLS", protobuf],
       swiftSettings: settings),
     .executableTarget(
-      name: "launcher", dependencies: ["Actors", arguments, yams], swiftSettings: settings),
+      name: "launcher", dependencies: ["Actors", "TLS", arguments, yams], swiftSettings: settings),
     .executableTarget(
       name: "apus-bench",
       dependencies: ["Actors", "Base", "CNGHTTP2", "EtcdAPI", "EtcdClient", arguments, histogram],
@@ -79,6 +83,9 @@ let package = Package(
 
     .testTarget(
       name: "ActorsTests", dependencies: ["Actors", "Base"], swiftSettings: settings),
+    .testTarget(
+      name: "TLSTests", dependencies: ["TLS", "Actors", "Base", "COpenSSL"],
+      swiftSettings: settings),
     .testTarget(name: "HTTPTests", dependencies: ["HTTP", "Base"], swiftSettings: settings),
     .testTarget(
       name: "RaftActorTests", dependencies: ["RaftActor", "Base"], swiftSettings: settings),

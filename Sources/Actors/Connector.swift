@@ -9,7 +9,10 @@ package final class Connector: LoopResource, @unchecked Sendable {
 
   private let loop: EventLoop
   private let address: ConnectAddress
+  private let security: (any StreamSecurity)?
   private var completion: Completion?
+  /// Connected, but not secure yet.
+  private var insecure: StreamConnection?
   private var resourceID: UInt64 = 0
   private var deadline: LoopTimer?
   private var candidates: ArraySlice<SocketAddress> = []
@@ -27,14 +30,15 @@ package final class Connector: LoopResource, @unchecked Sendable {
   /// their addresses tried in the system's order.
   /// - Parameters:
   ///   - timeoutMilliseconds: for everything together; 0 leaves it to the system.
+  ///   - security: what the connection goes through before it is handed over.
   ///   - completion: called once on the loop, never from within this call; not called after
   ///     ``cancel()`` or once the loop stops. A connection that it gets belongs to it.
   @discardableResult
   package static func connect(
     to address: ConnectAddress, timeoutMilliseconds: Int, loop: EventLoop,
-    completion: @escaping Completion
+    security: (any StreamSecurity)? = nil, completion: @escaping Completion
   ) -> Connector {
-    let connector = Connector(loop, address, completion)
+    let connector = Connector(loop, address, security, completion)
     if timeoutMilliseconds > 0 {
       let timer = LoopTimer(loop: loop) { connector.timeOut() }
       timer.schedule(afterMilliseconds: timeoutMilliseconds)
@@ -44,9 +48,13 @@ package final class Connector: LoopResource, @unchecked Sendable {
     return connector
   }
 
-  private init(_ loop: EventLoop, _ address: ConnectAddress, _ completion: @escaping Completion) {
+  private init(
+    _ loop: EventLoop, _ address: ConnectAddress, _ security: (any StreamSecurity)?,
+    _ completion: @escaping Completion
+  ) {
     self.loop = loop
     self.address = address
+    self.security = security
     self.completion = completion
     resourceID = loop.register(self)
   }
@@ -169,7 +177,7 @@ package final class Connector: LoopResource, @unchecked Sendable {
     guard let opened = stream else { return letGo() }
     stream = nil
     if status == 0 {
-      finish(.success(StreamConnection(loop: loop, stream: opened)))
+      didOpen(StreamConnection(loop: loop, stream: opened))
     } else {
       uv_close(asHandle(opened), freeClosedStream)
       note(status, attemptTarget)
@@ -177,8 +185,22 @@ package final class Connector: LoopResource, @unchecked Sendable {
     }
   }
 
+  private func didOpen(_ connection: StreamConnection) {
+    guard let security else { return finish(.success(connection)) }
+    insecure = connection
+    security.secure(connection) { [self] error in
+      insecure = nil
+      finish(error.map { .failure($0) } ?? .success(connection))
+    }
+  }
+
   private func timeOut() {
-    finish(.failure(StreamError(timeout: "dial \(address.network) \(address)")))
+    let isShakingHands = insecure != nil
+    finish(
+      .failure(
+        isShakingHands
+          ? StreamError("net/http: TLS handshake timeout", isTimeout: true)
+          : StreamError(timeout: "dial \(address.network) \(address)")))
   }
 
   // MARK: End
@@ -194,6 +216,10 @@ package final class Connector: LoopResource, @unchecked Sendable {
     candidates = []
     deadline?.cancel()
     deadline = nil
+    if let insecure {
+      self.insecure = nil
+      insecure.close()
+    }
     if let stream {
       self.stream = nil
       uv_close(asHandle(stream), freeClosedStream)

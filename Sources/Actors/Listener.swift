@@ -34,6 +34,7 @@ package final class Listener: LoopResource, @unchecked Sendable {
   private let isTCP: Bool
   private let unlinkPath: String?
   private let poll: UnsafeMutablePointer<uv_poll_t>
+  private var security: (any StreamSecurity)?
   /// Nil once closed, so that a closure that refers to the listener keeps nothing alive.
   private var onAccept: ((StreamConnection) -> Void)?
   private var resourceID: UInt64 = 0
@@ -43,21 +44,26 @@ package final class Listener: LoopResource, @unchecked Sendable {
   /// Binds, listens and starts to accept. Loop thread only; blocks for a few system calls.
   ///
   /// A socket file that nobody listens on is replaced; the file is removed by ``close()``.
-  /// - Parameter onAccept: called on the loop with each connection, which it then owns.
+  /// - Parameters:
+  ///   - security: what connections go through before they are handed over.
+  ///   - onAccept: called on the loop with each connection, which it then owns.
   /// - Throws: ``ListenError`` in Go's words; nothing is left open.
   package static func listen(
     on address: ListenAddress, loop: EventLoop, options: Options = Options(),
-    onAccept: @escaping (StreamConnection) -> Void
+    security: (any StreamSecurity)? = nil, onAccept: @escaping (StreamConnection) -> Void
   ) throws(ListenError) -> Listener {
     loop.preconditionOnLoop()
+    let listener: Listener
     switch address {
     case .tcp(let host, let port):
       let descriptor = try openTCP(host, port, address, options)
-      return try Listener(loop, descriptor, address, unlinkPath: nil, onAccept)
+      listener = try Listener(loop, descriptor, address, unlinkPath: nil, onAccept)
     case .unix(let path):
       let descriptor = try openUnix(path, address, options)
-      return try Listener(loop, descriptor, address, unlinkPath: path, onAccept)
+      listener = try Listener(loop, descriptor, address, unlinkPath: path, onAccept)
     }
+    listener.security = security
+    return listener
   }
 
   private init(
@@ -134,7 +140,16 @@ package final class Listener: LoopResource, @unchecked Sendable {
 
   private func adopt(_ accepted: Int32) {
     guard let stream = openStream(accepted, isTCP: isTCP, loop: loop) else { return }
-    onAccept?(StreamConnection(loop: loop, stream: stream))
+    let connection = StreamConnection(loop: loop, stream: stream)
+    guard let security else {
+      onAccept?(connection)
+      return
+    }
+    security.secure(connection) { [weak self] error in
+      guard error == nil else { return }
+      guard let onAccept = self?.onAccept else { return connection.close() }
+      onAccept(connection)
+    }
   }
 
   /// The socket stays readable, so polling on would spin until a descriptor is free.

@@ -138,6 +138,9 @@ struct SocketAddress {
     }
   }
 
+  /// The address without its port.
+  var host: String { ipText }
+
   private var ipText: String {
     let text = withUnsafeTemporaryAllocation(of: CChar.self, capacity: 64) { buffer in
       let status = withSystemAddress { address, _ in

@@ -35,12 +35,16 @@ package final class StreamConnection: LoopResource, @unchecked Sendable {
   package var lowWatermark = 64 * 1024
   package var highWatermark = 256 * 1024
 
+  /// What stands between the socket and the owner; nil for a plain connection.
+  package private(set) var filter: (any StreamFilter)?
+
   private let stream: UnsafeMutablePointer<uv_stream_t>
   private let writeRequest: UnsafeMutablePointer<uv_write_t>
   private let shutdownRequest: UnsafeMutablePointer<uv_shutdown_t>
   private var resourceID: UInt64 = 0
   private var phase = Phase.open
   private var reading = false
+  private var isPaused = false
   private var readEnded = false
   private var closesWhenFlushed = false
   private var finSent = false
@@ -96,9 +100,25 @@ package final class StreamConnection: LoopResource, @unchecked Sendable {
     resumeReading()
   }
 
+  /// Puts a filter in front of the owner, and reads from the socket for it. Before
+  /// ``startReading(onBytes:onEnd:)``, and at most once.
+  package func install(_ filter: any StreamFilter) {
+    loop.preconditionOnLoop()
+    precondition(self.filter == nil && onEnd == nil, "the connection is in use")
+    guard isUsable else { return }
+    self.filter = filter
+    startSocket()
+  }
+
   /// Leaves further bytes in the kernel, so that the peer is slowed down.
   package func pauseReading() {
     loop.preconditionOnLoop()
+    isPaused = true
+    stopSocket()
+  }
+
+  /// Leaves bytes in the kernel without a word of the owner. For filters.
+  package func stopSocket() {
     guard isUsable, reading else { return }
     reading = false
     uv_read_stop(stream)
@@ -107,32 +127,52 @@ package final class StreamConnection: LoopResource, @unchecked Sendable {
   /// Goes on after ``pauseReading()``; no effect if the stream is being read or has ended.
   package func resumeReading() {
     loop.preconditionOnLoop()
-    guard isUsable, !reading, !readEnded, onBytes != nil else { return }
+    guard onBytes != nil else { return }
+    isPaused = false
+    startSocket()
+    filter?.ownerReads()
+  }
+
+  /// Takes bytes from the kernel. For filters.
+  package func startSocket() {
+    guard isUsable, !reading, !readEnded else { return }
     let status = uv_read_start(stream, streamAllocates, streamReads)
     if status == 0 {
       reading = true
     } else {
       // Reported on the next turn: no callback runs inside a call of the owner.
-      loop.execute { [self] in endReading(StreamError(failed("read"), errno: -status)) }
+      loop.execute { [self] in endSocket(StreamError(failed("read"), errno: -status)) }
     }
   }
+
+  /// Whether the owner has begun to read and not paused. For filters.
+  package var ownerTakesBytes: Bool { onBytes != nil && !isPaused && isUsable }
+
+  /// Gives the owner bytes, valid during the call. For filters; only while ``ownerTakesBytes``.
+  package func deliver(_ bytes: UnsafeRawBufferPointer) { onBytes?(bytes) }
 
   fileprivate func didRead(_ count: Int, _ buffer: UnsafePointer<uv_buf_t>?) {
     guard isUsable, count != 0 else { return }
     if count > 0 {
-      guard let onBytes, let base = buffer?.pointee.base else { return }
-      onBytes(UnsafeRawBufferPointer(start: base, count: count))
+      guard let base = buffer?.pointee.base else { return }
+      let bytes = UnsafeRawBufferPointer(start: base, count: count)
+      if let filter { filter.socketDidRead(bytes) } else { onBytes?(bytes) }
     } else if count == Int(UV_EOF.rawValue) {
-      endReading(nil)
+      endSocket(nil)
     } else {
-      endReading(StreamError(failed("read"), errno: Int32(-count)))
+      endSocket(StreamError(failed("read"), errno: Int32(-count)))
     }
   }
 
-  private func endReading(_ error: StreamError?) {
+  private func endSocket(_ error: StreamError?) {
+    stopSocket()
+    if let filter { filter.socketDidEnd(error) } else { endReading(error) }
+  }
+
+  /// Ends the owner's reading side: nil for the regular end. For filters.
+  package func endReading(_ error: StreamError?) {
     guard isUsable, !readEnded else { return }
-    if reading { uv_read_stop(stream) }
-    reading = false
+    stopSocket()
     readEnded = true
     let onEnd = self.onEnd
     onBytes = nil
@@ -167,6 +207,12 @@ package final class StreamConnection: LoopResource, @unchecked Sendable {
   /// Like ``write(_:)``; what cannot be sent at once is copied.
   package func write(_ bytes: UnsafeRawBufferPointer) {
     loop.preconditionOnLoop()
+    guard phase == .open, !bytes.isEmpty else { return }
+    if let filter { filter.ownerWrites(bytes) } else { send(bytes) }
+  }
+
+  /// Sends bytes as they are, past the filter. For filters.
+  package func send(_ bytes: UnsafeRawBufferPointer) {
     guard phase == .open, !bytes.isEmpty else { return }
     var rest = bytes
     if !writing {
@@ -215,6 +261,8 @@ package final class StreamConnection: LoopResource, @unchecked Sendable {
   package func shutdown() {
     loop.preconditionOnLoop()
     guard phase == .open else { return }
+    filter?.ownerFinishes()
+    guard phase == .open else { return }
     phase = .finishing
     finishIfFlushed()
   }
@@ -242,6 +290,8 @@ package final class StreamConnection: LoopResource, @unchecked Sendable {
   package func close() {
     loop.preconditionOnLoop()
     guard isUsable else { return }
+    // The last words go out only if nothing is in front of them.
+    if phase == .open, !writing { filter?.ownerFinishes() }
     phase = .closing
     reading = false
     uv_close(asHandle(stream), streamClosed)
@@ -263,9 +313,12 @@ package final class StreamConnection: LoopResource, @unchecked Sendable {
     onBytes = nil
     onEnd = nil
     onWritable = nil
+    let filter = self.filter
+    self.filter = nil
     stream.pointee.data = nil
     UnsafeMutableRawPointer(stream).deallocate()
     loop.unregister(resourceID)
+    filter?.didClose()
     onClose?()
   }
 

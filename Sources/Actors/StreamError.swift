@@ -18,6 +18,13 @@ package struct StreamError: Error, Sendable, Equatable, CustomStringConvertible 
     self.isTimeout = errno == ETIMEDOUT
   }
 
+  /// What a ``StreamSecurity`` found wrong.
+  package init(_ description: String, isTimeout: Bool = false) {
+    self.description = description
+    self.errno = 0
+    self.isTimeout = isTimeout
+  }
+
   init(timeout prefix: String) {
     self.description = "\(prefix): i/o timeout"
     self.errno = 0

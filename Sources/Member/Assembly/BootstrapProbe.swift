@@ -1,5 +1,6 @@
 import Base
 import Foundation
+import TLS
 
 /// Asks the other members of a new cluster whether this one has lived before.
 ///
@@ -9,13 +10,16 @@ struct BootstrapProbe {
   private static let timeoutMilliseconds = 1000
 
   let log: EtcdLogger
+  let dialing: TLSContextSource
 
   /// - Throws: `StorageError` if a running member knows this one's client addresses already.
   func refuseSecondLife(of identities: InitialIdentities) throws {
     let urls = identities.members.filter { $0.id != identities.localID }.flatMap(\.peerURLs)
     guard !urls.isEmpty else { return }
     let pages = urls.map { PeerPages.Page(url: $0, target: "/members") }
-    for answer in try PeerPages.get(pages, timeoutMilliseconds: Self.timeoutMilliseconds) {
+    for answer in try PeerPages.get(
+      pages, dialing: dialing, timeoutMilliseconds: Self.timeoutMilliseconds)
+    {
       guard let body = answer?.body else { continue }
       struct Listed: Decodable {
         var id: UInt64

@@ -28,10 +28,11 @@ final class MemberProcess {
   func run() throws -> Int32 {
     describeStart()
     let fatal = FatalExit(log: log)
+    let security = try MemberSecurity(configuration: configuration, log: log)
     let loader = StorageLoader(
       configuration: configuration, log: log, failed: { fatal.end("\($0)") })
     try loader.prepare()
-    let storage = try open(loader)
+    let storage = try open(loader, security)
     log.info(
       storage.isNew ? "starting local member" : "restarting local member",
       ("local-member-id", storage.member.hex), ("cluster-id", storage.cluster.hex),
@@ -39,7 +40,9 @@ final class MemberProcess {
       ("current-revision", storage.revision))
     metrics.info.setMemberID(storage.member.hex)
     if let hash = storage.initialHash {
-      try InitialCorruptCheck(member: storage.member, hash: hash, log: log).run(
+      try InitialCorruptCheck(
+        member: storage.member, hash: hash, log: log, dialing: security.dialing
+      ).run(
         peers: storage.membership.peers,
         timeoutMilliseconds: Int(configuration.requestTimeout.wholeNanoseconds / 1_000_000))
     }
@@ -54,7 +57,7 @@ final class MemberProcess {
       configuration: configuration, storage: storage, snapshotDirectory: loader.snapshotDirectory,
       loop: loop, logThread: logThread, storeThread: storeThread, backendThread: backendThread,
       exportThread: exportThread,
-      log: log, metrics: metrics, fatal: fatal)
+      log: log, metrics: metrics, security: security, fatal: fatal)
     let running = try wiring.start()
     loop.run()
     storeThread.stop()
@@ -80,20 +83,24 @@ final class MemberProcess {
       ("quota-backend-bytes", configuration.quotaBackendBytes))
   }
 
-  private func open(_ loader: StorageLoader) throws -> MemberStorage {
+  private func open(
+    _ loader: StorageLoader, _ security: MemberSecurity
+  ) throws -> MemberStorage {
     if loader.hasLog {
       log.info("server has already been initialized")
       return try loader.restart()
     }
     if configuration.initialClusterState == .existing {
-      let cluster = try ExistingClusterProbe(configuration: configuration, log: log).find()
+      let cluster = try ExistingClusterProbe(
+        configuration: configuration, log: log, dialing: security.dialing
+      ).find()
       log.info(
         "joining a running cluster", ("cluster-id", cluster.id.hex),
         ("members", cluster.members.map { $0.id.hex }))
       return try loader.join(cluster)
     }
     let identities = try configuration.bootstrapNewCluster()
-    try BootstrapProbe(log: log).refuseSecondLife(of: identities)
+    try BootstrapProbe(log: log, dialing: security.dialing).refuseSecondLife(of: identities)
     log.info("bootstrapping cluster", ("members", identities.members.map { $0.id.hex }))
     return try loader.bootstrap(identities)
   }

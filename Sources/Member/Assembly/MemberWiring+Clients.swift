@@ -51,7 +51,8 @@ extension MemberWiring {
       keepaliveMinTime: configuration.keepaliveMinTime.nanoseconds,
       keepaliveInterval: configuration.keepaliveInterval.nanoseconds,
       keepaliveTimeout: configuration.keepaliveTimeout.nanoseconds,
-      slowRequest: configuration.warningUnaryRequestDuration.nanoseconds, http: httpSettings)
+      slowRequest: configuration.warningUnaryRequestDuration.nanoseconds,
+      usesCertificateNames: configuration.clientSecurity.clientCertAuth, http: httpSettings)
   }
 
   private var httpSettings: HTTPSettings {
@@ -96,8 +97,10 @@ extension MemberWiring {
           {
             for address in addresses {
               log.info(
-                "serving client traffic insecurely; this is strongly discouraged!",
-                ("traffic", traffic), ("address", address.authority))
+                address.usesTLS
+                  ? "serving client traffic securely"
+                  : "serving client traffic insecurely; this is strongly discouraged!",
+                ("traffic", traffic), ("address", address.socketPath ?? address.authority))
             }
           }
         }), log: log)

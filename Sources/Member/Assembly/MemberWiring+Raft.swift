@@ -83,11 +83,13 @@ extension MemberWiring {
     var peerConfiguration = PeerConfiguration(
       id: storage.member, clusterID: storage.cluster,
       advertisedURLs: configuration.advertisePeerURLs.map(\.description),
-      listen: configuration.listenPeerURLs.map(\.listenAddress),
+      listen: configuration.listenPeerURLs.map(\.listenAddress), dialing: security.dialing,
       snapshotDirectory: snapshotDirectory)
     peerConfiguration.serverVersion = ProductVersion.etcd
     peerConfiguration.electionTimeoutMilliseconds = Int(
       configuration.electionTimeout.wholeNanoseconds / 1_000_000)
+    let (security, loop) = (security, loop)
+    peerConfiguration.secureListeners = { security.peerListeners(loop: loop) }
     return PeerTransport(
       configuration: peerConfiguration, outlets: peerOutlets(raft, running), loop: loop)
   }

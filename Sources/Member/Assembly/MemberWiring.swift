@@ -18,6 +18,7 @@ struct MemberWiring {
   let exportThread: ThreadExecutor
   let log: EtcdLogger
   let metrics: MemberMetrics
+  let security: MemberSecurity
   let fatal: FatalExit
 
   // Inboxes exist before the actors behind them, which refer to each other.
@@ -86,15 +87,17 @@ struct MemberWiring {
   }
 
   private func listen(_ gateway: ClientGateway) throws {
-    let addresses = configuration.listenClientURLs.map(\.listenAddress)
-    let httpAddresses = configuration.listenClientHTTPURLs.map(\.listenAddress)
-    let metricsAddresses = configuration.listenMetricsURLs.map(\.listenAddress)
+    let (security, loop) = (security, loop)
+    let (urls, httpURLs) = (configuration.listenClientURLs, configuration.listenClientHTTPURLs)
+    let metricsURLs = configuration.listenMetricsURLs
     let reusePort = configuration.socketReusePort
     try gateway.assumeIsolated { gateway in
       try gateway.listen(
-        on: addresses, for: httpAddresses.isEmpty ? .all : .grpc, reusePort: reusePort)
-      try gateway.listen(on: httpAddresses, for: .http, reusePort: reusePort)
-      try gateway.listenForMetrics(on: metricsAddresses)
+        on: security.clientListeners(urls, loop: loop), for: httpURLs.isEmpty ? .all : .grpc,
+        reusePort: reusePort)
+      try gateway.listen(
+        on: security.clientListeners(httpURLs, loop: loop), for: .http, reusePort: reusePort)
+      try gateway.listenForMetrics(on: security.metricsListeners(metricsURLs, loop: loop))
     }
   }
 }

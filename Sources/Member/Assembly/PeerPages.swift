@@ -1,6 +1,7 @@
 import Actors
 import Base
 import HTTP
+import TLS
 
 /// Pages of other members' peer ports, read before this member's own actors run.
 enum PeerPages {
@@ -17,16 +18,22 @@ enum PeerPages {
     var body: Bytes
   }
 
+  /// - Parameter dialing: certificates for `https` URLs.
+  ///
   /// Blocks until all are answered or the time is over.
   ///
   /// - Returns: one answer per page, in the same order; nil if there was none.
-  static func get(_ pages: [Page], timeoutMilliseconds: Int) throws -> [Answer?] {
+  static func get(
+    _ pages: [Page], dialing: TLSContextSource, timeoutMilliseconds: Int
+  ) throws -> [Answer?] {
     guard !pages.isEmpty else { return [] }
     let loop = try EventLoop()
     let collected = Collected(count: pages.count, loop: loop)
     for (index, page) in pages.enumerated() {
       Connector.connect(
-        to: page.url.listenAddress, timeoutMilliseconds: timeoutMilliseconds, loop: loop
+        to: page.url.listenAddress, timeoutMilliseconds: timeoutMilliseconds, loop: loop,
+        security: page.url.usesTLS
+          ? TLSDialer(source: dialing, serverName: page.url.host) : nil
       ) { result in
         guard case .success(let connection) = result else { return collected.finish(index, nil) }
         ask(page, connection) { collected.finish(index, $0) }

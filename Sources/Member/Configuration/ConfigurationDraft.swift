@@ -1,3 +1,5 @@
+import TLS
+
 /// Flag values on their way to a ``MemberConfiguration``: fills in derived defaults and checks
 /// everything in etcd's order, so that of several mistakes the same one is reported.
 struct ConfigurationDraft {
@@ -103,9 +105,10 @@ struct ConfigurationDraft {
     warnAboutName()
     try checkTLSVersions()
     try checkTLSPresence()
+    try checkTLSRules()
     let autoCompaction = try parseRetention()
     let initialCluster = try parseInitialCluster()
-    try refuseUnfinished(initialCluster)
+    try refuseUnfinished()
     try checkRanges()
     noteAdjustments()
     return MemberConfiguration(
@@ -265,21 +268,69 @@ extension ConfigurationDraft {
     if low == 3, !values.words("cipher-suites").isEmpty {
       throw Self.refused("cipher suites cannot be configured when only TLS1.3 is enabled")
     }
+    for suite in values.words("cipher-suites") where !CipherSuite.isKnown(suite) {
+      throw Self.refused("unexpected TLS cipher suite \(suite.goQuoted)")
+    }
+  }
+
+  private mutating func checkTLSRules() throws(Failure) {
+    for (port, security) in [
+      ("client", TransportSecurity.clients(values)), ("peer", TransportSecurity.peers(values)),
+    ] {
+      let (names, hosts) = (security.allowedCommonNames, security.allowedHostNames)
+      func list(_ words: [String]) -> String {
+        "[" + words.map(\.goQuoted).joined(separator: " ") + "]"
+      }
+      if !names.isEmpty, !hosts.isEmpty {
+        throw Self.refused(
+          "AllowedCNs and AllowedHostnames are mutually exclusive (cns=\(list(names)), "
+            + "hostnames=\(list(hosts)))")
+      }
+      if security.dialCertificateFile.isEmpty != security.dialKeyFile.isEmpty {
+        throw Self.refused(
+          "ClientKeyFile and ClientCertFile must both be present or both absent: "
+            + "key: \(security.dialKeyFile), cert: \(security.dialCertificateFile)]")
+      }
+      if security.isAutomatic, values.unsigned("self-signed-cert-validity") == 0,
+        source == .commandLine
+      {
+        throw Self.refused("selfSignedCertValidity is invalid,it should be greater than 0")
+      }
+      if values.bool(port == "peer" ? "peer-auto-tls" : "auto-tls"), !security.isAutomatic {
+        records.append(LogRecord(.warn, "ignoring \(port) auto TLS since certs given"))
+      }
+      warnAboutPlainURLs(port, security)
+    }
+  }
+
+  private mutating func warnAboutPlainURLs(_ port: String, _ security: TransportSecurity) {
+    let flag = port == "peer" ? "--peer-client-cert-auth" : "--client-cert-auth"
+    for url in values.urls("listen-\(port)-urls") where !url.usesTLS {
+      if !security.certificateFile.isEmpty || !security.keyFile.isEmpty {
+        records.append(
+          LogRecord(
+            .warn, "scheme is http or unix while key and cert files are present; ignoring key and "
+              + "cert files", ("\(port)-url", url.description)))
+      }
+      if security.clientCertAuth {
+        records.append(
+          LogRecord(
+            .warn, "scheme is http or unix while \(flag) is enabled; ignoring client cert auth for "
+              + "this URL", ("\(port)-url", url.description)))
+      }
+    }
   }
 
   /// A secure listener needs a certificate, or the wish for a self-signed one.
   private func checkTLSPresence() throws(Failure) {
-    func lacks(_ flags: [String], _ auto: String) -> Bool {
-      flags.contains { values.text($0).isEmpty } && !values.bool(auto)
-    }
     if let url = values.urls("listen-peer-urls").first(where: \.usesTLS),
-      lacks(["peer-cert-file", "peer-key-file"], "peer-auto-tls")
+      TransportSecurity.peers(values).isEmpty
     {
       throw Self.refused(
         "cannot listen on TLS for \(url.isUnix ? url.socketPath ?? "" : url.authority): "
           + "KeyFile and CertFile are not presented")
     }
-    guard lacks(["cert-file", "key-file"], "auto-tls") else { return }
+    guard TransportSecurity.clients(values).isEmpty else { return }
     if let url = (values.urls("listen-client-urls") + values.urls("listen-client-http-urls"))
       .first(where: \.usesTLS)
     {
@@ -336,7 +387,7 @@ extension ConfigurationDraft {
 // MARK: - What this version does not do, and what it adjusts
 
 extension ConfigurationDraft {
-  private func refuseUnfinished(_ cluster: [MemberConfiguration.InitialMember]) throws(Failure) {
+  private func refuseUnfinished() throws(Failure) {
     let defaults = FlagValues()
     for spec in FlagTable.all
     where spec.support == .unfinished && values[spec.name] != defaults[spec.name] {
@@ -347,12 +398,6 @@ extension ConfigurationDraft {
       throw Self.refused(
         "feature gate \(gate.rawValue) is known but not implemented yet in this version; "
           + "remove it to start")
-    }
-    let secure = cluster.flatMap(\.peerURLs).first(where: \.usesTLS)
-    if let secure {
-      throw Self.refused(
-        "peer URL \(secure) needs TLS, which is not implemented yet in this version; "
-          + "use http to start")
     }
   }
 

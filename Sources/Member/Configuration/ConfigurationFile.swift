@@ -94,6 +94,8 @@ enum ConfigurationFile {
           throw unmarshal(mismatch(node.jsonType, path, "object"))
         }
         try read(nested, group: path, into: &values)
+      } else if path == "client-transport-security.allowed-cn" {
+        values.clientAllowedCommonNames = try words(node, path)
       } else if let flag = flag(for: key, in: group), let spec = FlagTable.spec(named: flag) {
         try set(spec, path, node, into: &values)
       }
@@ -162,6 +164,18 @@ enum ConfigurationFile {
       return String(value)
     default: return scalar
     }
+  }
+
+  private static func words(_ node: Node, _ path: String) throws(Failure) -> [String] {
+    var words: [String] = []
+    let elements: [Node] = node.sequence.map { Array($0) } ?? [node]
+    for element in elements {
+      guard let word = element.scalar?.string else {
+        throw unmarshal(mismatch(node.jsonType, path, "[]string"))
+      }
+      words.append(word)
+    }
+    return words
   }
 
   private static func goType(_ spec: FlagSpec) -> String {

@@ -116,6 +116,8 @@ enum GoNumber {
 package struct FlagValues: Sendable {
   private var values: [String: FlagValue]
   private var given: Set<String> = []
+  /// Common names that client certificates may bear. There is a key for it in files, but no flag.
+  package var clientAllowedCommonNames: [String] = []
 
   package init() {
     values = [:]

@@ -82,6 +82,12 @@ package struct MemberConfiguration: Sendable {
   package var hostWhitelist: [String]
   package var enableProfiles: Bool
 
+  // Security
+  package var clientSecurity: TransportSecurity
+  package var peerSecurity: TransportSecurity
+  /// Life of certificates that the member makes for itself, years of 365 days. Never 0.
+  package var selfSignedYears: Int
+
   // Auth
   package var bcryptCost: Int
   package var authTokenTTL: Duration
@@ -159,6 +165,9 @@ extension MemberConfiguration {
     let hosts = values.words("host-whitelist")
     hostWhitelist = hosts.contains("*") ? [] : hosts
     enableProfiles = values.bool("enable-pprof")
+    clientSecurity = .clients(values)
+    peerSecurity = .peers(values)
+    selfSignedYears = max(1, Int(clamping: min(values.unsigned("self-signed-cert-validity"), 1000)))
     bcryptCost = Int(clamping: values.unsigned("bcrypt-cost"))
     authTokenTTL = .seconds(Int64(clamping: values.unsigned("auth-token-ttl").orDefault(300)))
     self.logging = logging

@@ -1,6 +1,7 @@
 import Base
 import RaftActor
 import StoreActor
+import TLS
 
 /// Compares a restarted member's data with its peers' before it takes part again
 /// (feature gate `InitialCorruptCheck`).
@@ -9,6 +10,7 @@ struct InitialCorruptCheck {
   /// The member's own hash at its newest revision.
   let hash: KeyValueHash
   let log: EtcdLogger
+  let dialing: TLSContextSource
 
   /// Blocks for the answers. Peers that do not answer, or hold another part of history, are passed
   /// over.
@@ -23,7 +25,9 @@ struct InitialCorruptCheck {
       asked.append(peer.id)
       pages.append(PeerPages.Page(url: url, target: "/members/hashkv", body: question))
     }
-    let answers = try PeerPages.get(pages, timeoutMilliseconds: timeoutMilliseconds).map { answer in
+    let answers = try PeerPages.get(
+      pages, dialing: dialing, timeoutMilliseconds: timeoutMilliseconds
+    ).map { answer in
       answer.map { PeerHashAnswer(status: $0.status, body: $0.body) } ?? .unreachable("no answer")
     }
     let differing = zip(asked, answers).filter { differs($1, from: $0) }

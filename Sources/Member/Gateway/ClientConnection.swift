@@ -34,6 +34,9 @@ final class ClientConnection: GRPCServerDelegate {
 
   let id: UInt64
   let stream: StreamConnection
+  /// The common name in the client's certificate, if the trusted authority vouches for it and
+  /// `--client-cert-auth` asks for it.
+  var certificateCommonName: String?
   private let configuration: GRPCServerConfiguration
   private let handlers: Handlers
   private var sniffer: ProtocolSniffer? = ProtocolSniffer()

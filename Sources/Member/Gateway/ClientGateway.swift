@@ -4,6 +4,7 @@ import EtcdAPI
 import HTTP
 import RaftActor
 import StoreActor
+import TLS
 
 /// What reaches the gateway from the rest of the member.
 enum GatewayInput: Sendable {
@@ -163,11 +164,12 @@ actor ClientGateway {
   /// Binds addresses of clients. Loop thread. Connections are accepted at once and served once the
   /// member has joined.
   func listen(
-    on addresses: [ListenAddress], for protocols: ClientConnection.Protocols, reusePort: Bool
+    on addresses: [SecuredAddress], for protocols: ClientConnection.Protocols, reusePort: Bool
   ) throws(ListenError) {
     for address in addresses {
       let listener = try Listener.listen(
-        on: address, loop: executor, options: .init(reusePort: reusePort)
+        on: address.address, loop: executor, options: .init(reusePort: reusePort),
+        security: address.security
       ) { stream in
         self.accept(stream, protocols)
       }
@@ -177,10 +179,12 @@ actor ClientGateway {
 
   /// Binds the addresses that serve `/metrics`, `/health`, `/livez` and `/readyz` only, from the start
   /// on. Loop thread.
-  func listenForMetrics(on addresses: [ListenAddress]) throws(ListenError) {
+  func listenForMetrics(on addresses: [SecuredAddress]) throws(ListenError) {
     for address in addresses {
       listeners.append(
-        try Listener.listen(on: address, loop: executor) { stream in
+        try Listener.listen(
+          on: address.address, loop: executor, security: address.security
+        ) { stream in
           self.accept(stream, .http, onlyMetrics: true)
         })
     }
@@ -307,6 +311,9 @@ actor ClientGateway {
       id: nextConnection, stream: stream, protocols: protocols, configuration: configuration,
       handlers: handlers, now: executor.now)
     nextConnection += 1
+    if settings.usesCertificateNames {
+      connection.certificateCommonName = stream.verifiedCertificate?.commonName
+    }
     connections[connection.id] = connection
     stream.onWritable = { connection.becameWritable() }
     guard !isServing, !onlyMetrics else { return read(from: connection) }
@@ -387,5 +394,7 @@ struct GatewaySettings: Sendable {
   var keepaliveInterval: UInt64
   var keepaliveTimeout: UInt64
   var slowRequest: UInt64
+  /// `--client-cert-auth`: a verified certificate's common name is that of a user.
+  var usesCertificateNames: Bool
   var http: HTTPSettings
 }

@@ -3,6 +3,7 @@ import EtcdAPI
 import Foundation
 import HTTP
 import StoreActor
+import TLS
 
 /// A running cluster that this member is about to join, as one of its members tells it.
 struct ExistingCluster: Equatable {
@@ -98,6 +99,7 @@ struct ExistingClusterProbe {
 
   let configuration: MemberConfiguration
   let log: EtcdLogger
+  let dialing: TLSContextSource
 
   /// - Throws: what keeps this member from joining, in etcd's words.
   func find() throws -> ExistingCluster {
@@ -116,7 +118,8 @@ struct ExistingClusterProbe {
       .flatMap(\.peerURLs).sorted()
     for url in urls {
       let page = PeerPages.Page(url: url, target: "/members")
-      let answer = try PeerPages.get([page], timeoutMilliseconds: Self.membersMilliseconds)[0]
+      let answer = try PeerPages.get(
+        [page], dialing: dialing, timeoutMilliseconds: Self.membersMilliseconds)[0]
       guard let answer, answer.status == 200,
         let members = ExistingCluster.members(in: answer.body), !members.isEmpty,
         let id = answer.headers?.first("X-Etcd-Cluster-ID").flatMap({ ClusterID($0, radix: 16) })
@@ -136,7 +139,8 @@ struct ExistingClusterProbe {
     let urls = others.compactMap { $0.peerURLs.first }.compactMap { try? EtcdURL($0) }
     let pages = urls.map { PeerPages.Page(url: $0, target: "/version") }
     let timeout = Int(configuration.requestTimeout.wholeNanoseconds / 1_000_000)
-    let answers = try PeerPages.get(pages, timeoutMilliseconds: timeout)
+    let answers = try PeerPages.get(
+      pages, dialing: dialing, timeoutMilliseconds: timeout)
     let told = answers.compactMap { $0 }.filter { $0.status == 200 }
       .map { String(decoding: $0.body, as: UTF8.self) }
     guard ClusterVersionWindow.isCompatible(told) else {

@@ -56,7 +56,7 @@ final class PeerClientConnection {
     begin(call)
     let connector = Connector.connect(
       to: url.address, timeoutMilliseconds: hub.configuration.dialTimeoutMilliseconds,
-      loop: hub.loop
+      loop: hub.loop, security: hub.security(for: url)
     ) { result in
       self.didConnect(result)
     }

@@ -83,7 +83,7 @@ final class PeerDialer {
     self.url = url
     let connector = Connector.connect(
       to: url.address, timeoutMilliseconds: hub.configuration.dialTimeoutMilliseconds,
-      loop: hub.loop
+      loop: hub.loop, security: hub.security(for: url)
     ) { result in
       self.didConnect(result, url)
     }

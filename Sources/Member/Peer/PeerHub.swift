@@ -2,6 +2,7 @@ import Actors
 import Base
 import HTTP
 import RaftActor
+import TLS
 
 /// What reaches the transport from other threads and actors.
 enum PeerInput: Sendable {
@@ -37,6 +38,7 @@ final class PeerHub {
   let raftHeaders: [HTTPField]
   let answerHeaders: [HTTPField]
   private let router: PeerRouter
+  private let scratch = TLSScratch()
 
   private var listeners: [Listener] = []
   private var timer: LoopTimer?
@@ -83,6 +85,12 @@ final class PeerHub {
   /// Milliseconds of the monotonic clock.
   var now: UInt64 { loop.now / 1_000_000 }
 
+  /// What a connection to `url` goes through; nil for a plain one.
+  func security(for url: PeerURL) -> TLSDialer? {
+    guard url.isSecure else { return nil }
+    return TLSDialer(source: configuration.dialing, serverName: url.host, scratch: scratch)
+  }
+
   func log(_ level: PeerLogLevel, _ text: String, _ fields: [(String, String)]) {
     outlets.log(level, text, fields)
   }
@@ -92,10 +100,14 @@ final class PeerHub {
   /// Opens the listeners and starts the clock.
   /// - Returns: the ports in use, in the order of the listen addresses.
   func open() throws(ListenError) -> [UInt16] {
-    for address in configuration.listen {
+    let addresses =
+      configuration.secureListeners?() ?? configuration.listen.map { SecuredAddress(address: $0) }
+    for address in addresses {
       do throws(ListenError) {
         listeners.append(
-          try Listener.listen(on: address, loop: loop) { [weak self] connection in
+          try Listener.listen(
+            on: address.address, loop: loop, security: address.security
+          ) { [weak self] connection in
             guard let self else { return connection.close() }
             accept(connection)
           })

@@ -2,6 +2,7 @@ package import Actors
 package import Base
 package import HTTP
 package import RaftActor
+package import TLS
 
 /// What the rest of the member asks of its ``PeerTransport``.
 package enum PeerCommand: Sendable {
@@ -158,6 +159,10 @@ package struct PeerConfiguration: Sendable {
   /// The peer URLs that this member tells others.
   package var advertisedURLs: [String]
   package var listen: [ListenAddress]
+  /// The same addresses with what connections go through; nil for plain ones. Called on the loop.
+  package var secureListeners: (@Sendable () -> [SecuredAddress])?
+  /// The certificate and the roots for `https` URLs of other members.
+  package var dialing: TLSContextSource
   /// An existing folder; received store files are put there.
   package var snapshotDirectory: String
   /// Strict `X.Y.Z`: etcd breaks off when it meets anything else.
@@ -176,12 +181,13 @@ package struct PeerConfiguration: Sendable {
 
   package init(
     id: MemberID, clusterID: ClusterID, advertisedURLs: [String], listen: [ListenAddress],
-    snapshotDirectory: String
+    dialing: TLSContextSource = TLSContextSource(.client, TLSSettings()), snapshotDirectory: String
   ) {
     self.id = id
     self.clusterID = clusterID
     self.advertisedURLs = advertisedURLs
     self.listen = listen
+    self.dialing = dialing
     self.snapshotDirectory = snapshotDirectory
   }
 

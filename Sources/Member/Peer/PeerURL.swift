@@ -1,19 +1,24 @@
 import Actors
 
-/// A peer's base URL: `http://host:port`.
+/// A peer's base URL: `http://host:port` or `https://host:port`.
 struct PeerURL: Equatable {
   /// As given, without a trailing slash.
   let text: String
   /// `host:port` as it stands in the URL.
   let authority: String
   let address: ConnectAddress
+  /// The address or the name in the URL, without brackets.
+  let host: String
+  /// Whether the scheme asks for TLS.
+  let isSecure: Bool
 
-  /// nil for anything but an `http` URL with a host and a port.
+  /// nil for anything but an `http` or `https` URL with a host and a port.
   init?(_ string: String) {
     var text = Substring(string)
     while text.hasSuffix("/") { text = text.dropLast() }
-    guard text.hasPrefix("http://") else { return nil }
-    let authority = text.dropFirst(7)
+    isSecure = text.hasPrefix("https://")
+    guard isSecure || text.hasPrefix("http://") else { return nil }
+    let authority = text.dropFirst(isSecure ? 8 : 7)
     guard !authority.contains(where: { $0 == "/" || $0 == "?" || $0 == "#" || $0 == "@" }),
       let colon = authority.lastIndex(of: ":"),
       let port = UInt16(authority[authority.index(after: colon)...]), port != 0
@@ -27,6 +32,7 @@ struct PeerURL: Equatable {
     guard !host.isEmpty else { return nil }
     self.text = String(text)
     self.authority = String(authority)
+    self.host = String(host)
     address = .tcp(host: String(host), port: port)
   }
 }

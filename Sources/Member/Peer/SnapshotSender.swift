@@ -53,7 +53,7 @@ final class SnapshotSender {
     hub.log(.info, "sending database snapshot", fields)
     connector = Connector.connect(
       to: url.address, timeoutMilliseconds: hub.configuration.dialTimeoutMilliseconds,
-      loop: hub.loop
+      loop: hub.loop, security: hub.security(for: url)
     ) { result in
       self.connector = nil
       switch result {

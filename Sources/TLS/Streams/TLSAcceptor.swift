@@ -1,0 +1,128 @@
+package import Actors
+
+/// A connection that did not become one.
+package struct TLSRejection: Sendable {
+  package let remoteAddress: String
+  /// The name that the client asked for; empty if none.
+  package let serverName: String
+  /// What the client has shown, if it got that far.
+  package let certificate: TLSCertificate?
+  package let error: TLSError
+  /// The client just went away, as port checks do.
+  package var isQuiet: Bool { error.description == "EOF" }
+}
+
+/// The server's side of a listener: shakes hands with those that connect. Loop thread only.
+package final class TLSAcceptor: StreamSecurity {
+  package struct Limits: Sendable {
+    /// Handshakes under way. Beyond that the oldest one whose client is silent is given up.
+    package var handshakesMax = 512
+    package var milliseconds = 10_000
+
+    package init() {}
+  }
+
+  private struct Handshake {
+    let stream: TLSStream
+    let deadline: LoopTimer
+  }
+
+  private let source: TLSContextSource
+  private let loop: EventLoop
+  private let limits: Limits
+  /// Whether a certificate has to belong to the address that its owner connects from.
+  private let checksAddress: Bool
+  private let onRejected: (TLSRejection) -> Void
+  private let scratch = TLSScratch()
+  private let queue: HandshakeQueue
+  private var handshakes: [UInt64: Handshake] = [:]
+  private var last: UInt64 = 0
+
+  package init(
+    source: TLSContextSource, loop: EventLoop, limits: Limits = Limits(),
+    checksAddress: Bool = false, onRejected: @escaping (TLSRejection) -> Void
+  ) {
+    self.source = source
+    self.loop = loop
+    self.limits = limits
+    self.checksAddress = checksAddress
+    self.onRejected = onRejected
+    queue = HandshakeQueue(loop: loop)
+  }
+
+  package func secure(
+    _ connection: StreamConnection, completion: @escaping (StreamError?) -> Void
+  ) {
+    let engine: TLSEngine
+    do throws(TLSError) {
+      engine = try TLSEngine(try source.current())
+    } catch {
+      return reject(connection, nil, error, completion)
+    }
+    if handshakes.count >= limits.handshakesMax { giveUpOne() }
+    last += 1
+    let id = last
+    let stream = TLSStream(
+      engine: engine, connection: connection, scratch: scratch, queue: queue
+    ) { [weak self] error in
+      guard let self else { return connection.close() }
+      didShakeHands(id, error, completion)
+    }
+    let deadline = LoopTimer(loop: loop) { [weak self] in
+      self?.end(id, TLSError("tls: handshake: i/o timeout"))
+    }
+    deadline.schedule(afterMilliseconds: limits.milliseconds)
+    handshakes[id] = Handshake(stream: stream, deadline: deadline)
+    connection.onClose = { [weak self] in self?.forget(id) }
+    stream.start()
+  }
+
+  private func giveUpOne() {
+    let ids = handshakes.keys.sorted()
+    let silent = ids.first { id in handshakes[id].map { !queue.contains($0.stream) } ?? false }
+    if let id = silent ?? ids.first { end(id, TLSError("tls: too many handshakes")) }
+  }
+
+  private func end(_ id: UInt64, _ error: TLSError) {
+    guard let handshake = forget(id) else { return }
+    reject(handshake.stream.connection, handshake.stream.engine, error) { _ in }
+  }
+
+  @discardableResult
+  private func forget(_ id: UInt64) -> Handshake? {
+    guard let handshake = handshakes.removeValue(forKey: id) else { return nil }
+    handshake.deadline.cancel()
+    return handshake
+  }
+
+  private func didShakeHands(
+    _ id: UInt64, _ error: TLSError?, _ completion: @escaping (StreamError?) -> Void
+  ) {
+    guard let handshake = forget(id) else { return }
+    let connection = handshake.stream.connection
+    connection.onClose = nil
+    if let error { return reject(connection, handshake.stream.engine, error, completion) }
+    guard checksAddress, let certificate = handshake.stream.engine.peerCertificate else {
+      return completion(nil)
+    }
+    PeerAddressCheck.run(certificate, from: connection.peerAddress, loop: loop) { [weak self] in
+      if let error = $0 {
+        self?.reject(connection, handshake.stream.engine, error, completion)
+      } else {
+        completion(nil)
+      }
+    }
+  }
+
+  private func reject(
+    _ connection: StreamConnection, _ engine: TLSEngine?, _ error: TLSError,
+    _ completion: (StreamError?) -> Void
+  ) {
+    onRejected(
+      TLSRejection(
+        remoteAddress: connection.peerAddress, serverName: engine?.requestedName ?? "",
+        certificate: engine?.peerCertificate, error: error))
+    connection.closeWhenFlushed()
+    completion(StreamError(error.description))
+  }
+}

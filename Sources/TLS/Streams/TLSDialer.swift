@@ -1,0 +1,42 @@
+package import Actors
+
+/// The client's side: shakes hands with one server. Loop thread only.
+package final class TLSDialer: StreamSecurity {
+  private let source: TLSContextSource
+  private let serverName: String
+  private let scratch: TLSScratch
+
+  /// - Parameters:
+  ///   - serverName: the host that is dialled, an address or a name.
+  ///   - scratch: shared with other dialers of the same loop.
+  package init(
+    source: TLSContextSource, serverName: String, scratch: TLSScratch = TLSScratch()
+  ) {
+    self.source = source
+    self.serverName = serverName
+    self.scratch = scratch
+  }
+
+  package func secure(
+    _ connection: StreamConnection, completion: @escaping (StreamError?) -> Void
+  ) {
+    do throws(TLSError) {
+      let engine = try TLSEngine(try source.current(), serverName: serverName)
+      let stream = TLSStream(
+        engine: engine, connection: connection, scratch: scratch, queue: nil
+      ) { error in
+        if error != nil { connection.closeWhenFlushed() }
+        completion(error.map { StreamError(Self.text($0)) })
+      }
+      stream.start()
+    } catch {
+      connection.close()
+      let failure = StreamError(error.description)
+      LoopTimer(loop: connection.loop) { completion(failure) }.schedule(afterMilliseconds: 0)
+    }
+  }
+
+  private static func text(_ error: TLSError) -> String {
+    error.description == "EOF" ? "tls: handshake: EOF" : error.description
+  }
+}
