@@ -36,6 +36,7 @@ let package = Package(
       name: "CNGHTTP2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
     .systemLibrary(name: "CLMDB", providers: [.apt(["liblmdb-dev"])]),
     .systemLibrary(name: "COpenSSL", pkgConfig: "libssl", providers: [.apt(["libssl-dev"])]),
+    .systemLibrary(name: "CCrypt", providers: [.apt(["libcrypt-dev"])]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "CHTTPParser", providers: [.apt(["libhttp-parser-dev"])]),
     .systemLibrary(name: "CIntrinsics"),
@@ -53,7 +54,8 @@ let package = Package(
     .target(
       name: "StoreActor",
       dependencies: [
-        "Base", "EtcdAPI", "Actors", "RaftActor", "CLMDB", "COpenSSL", protobuf,
+        "Base", "EtcdAPI", "Actors", "RaftActor", "CLMDB", "COpenSSL", "CCrypt",
+        protobuf,
       ],
       swiftSettings: settings),
     .target(

@@ -19,6 +19,17 @@ package enum StatusCode: Int, Sendable {
   case unauthenticated
 }
 
+extension StatusCode {
+  /// As Go writes it.
+  package var name: String { Self.names[rawValue] }
+
+  private static let names = [
+    "OK", "Canceled", "Unknown", "InvalidArgument", "DeadlineExceeded", "NotFound",
+    "AlreadyExists", "PermissionDenied", "ResourceExhausted", "FailedPrecondition", "Aborted",
+    "OutOfRange", "Unimplemented", "Internal", "Unavailable", "DataLoss", "Unauthenticated",
+  ]
+}
+
 /// An answer that is not the asked-for response: a status code and the text that clients match on.
 ///
 /// The texts are a contract: client libraries tell errors apart by them, byte for byte.

@@ -40,7 +40,11 @@ extension KVStore {
       writer.field(1, signed: id)
       return (InternalRequestEnvelope.Kind.leaseRevoke, writer.bytes)
     }
-    outlets.proposeAsLeader(role.term, requests)
+    // Under root's name: the keys of an expired lease go, whoever may write them.
+    let caller =
+      machine.auth.isEnabled
+      ? AuthCaller(username: "root", revision: machine.auth.revision) : .anonymous
+    outlets.proposeAsLeader(role.term, caller, requests)
   }
 
   func keepAlive(_ lease: LeaseID, id: UInt64) throws -> Bytes? {

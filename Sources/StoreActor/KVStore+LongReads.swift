@@ -7,6 +7,8 @@ import SwiftProtobuf
 /// A read that goes on between batches. References, so that what was read is never copied.
 class LongRead {
   let id: UInt64
+  /// On whose behalf; nil = the member's own.
+  var caller: AuthCaller?
   /// Its reader can take more.
   var isReady = true
 
@@ -56,7 +58,11 @@ extension KVStore {
     guard let position = longReads.firstIndex(where: \.isReady) else { return }
     let read = longReads.remove(at: position)
     do {
+      // What the reader may see could be less by now than when the read began.
+      if let caller = read.caller { try machine.auth.checkRevision(caller) }
       if try !advance(read) { longReads.append(read) }
+    } catch let error as EtcdError {
+      fail(read.id, error)
     } catch let error as KVError {
       fail(read.id, EtcdError(error))
     } catch {

@@ -39,10 +39,13 @@ extension KVStore {
 
   /// - Returns: the answer, or nil if it comes later.
   private func serve(_ read: StoreRead) throws -> Bytes? {
+    if machine.auth.isEnabled, let caller = read.caller { try authorize(read.kind, caller) }
     switch read.kind {
-    case .range(let request): return try range(request, id: read.id)
+    case .range(let request): return try range(request, read)
     case .rangeStream(let request):
-      longReads.append(StreamedRange(id: read.id, cursor: try machine.kv.openRange(request)))
+      let stream = StreamedRange(id: read.id, cursor: try machine.kv.openRange(request))
+      stream.caller = read.caller
+      longReads.append(stream)
       return nil
     case .txn(let request):
       return machine.responseEncoder.encode(try machine.kv.readOnlyTxn(request))
@@ -59,11 +62,11 @@ extension KVStore {
       }.serializedBytes()
     case .leaseTimeToLive(let id, let keys): return try timeToLive(id, withKeys: keys)
     case .leaseKeepAlive(let lease): return try keepAlive(lease, id: read.id)
-    case .nothing: return []
+    case .leaseAccess, .nothing: return []
     }
   }
 
-  private func range(_ request: Etcdserverpb_RangeRequest, id: UInt64) throws -> Bytes? {
+  private func range(_ request: Etcdserverpb_RangeRequest, _ read: StoreRead) throws -> Bytes? {
     // One key, or an order that needs all rows at once.
     if request.rangeEnd.isEmpty || !RangeCursor.isPlain(request) {
       return machine.responseEncoder.encode(try machine.kv.range(request))
@@ -72,7 +75,9 @@ extension KVStore {
     if try machine.kv.advance(&cursor, visits: Self.sliceVisits, bytes: Self.sliceBytes) {
       return machine.responseEncoder.encode(cursor.result)
     }
-    longReads.append(LongRange(id: id, cursor: cursor))
+    let long = LongRange(id: read.id, cursor: cursor)
+    long.caller = read.caller
+    longReads.append(long)
     return nil
   }
 }

@@ -9,7 +9,8 @@ extension KVStore {
     switch command {
     case .open(let stream): hub.openStream(id: stream)
     case .close(let stream): hub.closeStream(id: stream)
-    case .create(let stream, let request): hub.create(stream: stream, request: request)
+    case .create(let stream, let request, let caller):
+      hub.create(stream: stream, request: request, refusal: refusal(of: request, caller))
     case .cancel(let stream, let watchID): hub.cancel(stream: stream, watchID: watchID)
     case .progress(let stream): hub.requestProgress(stream: stream)
     case .blocked(let stream): hub.streamBlocked(id: stream)

@@ -62,10 +62,13 @@ package actor KVStore {
   let backend: Backend
   let backendInbox: Inbox<BackendInput>
   let outlets: StoreOutlets
+  let tokens: TokenBoard
   var machine: StateMachine<DiskRecords>
   var hub: WatchHub
   let watchEncoder: WatchResponseEncoder
   var output = ApplyOutput()
+  /// The batch under way changed users, roles or tokens.
+  private var authChanged = false
   /// Replies of the batch under way.
   var replies: [StoreReply] = []
   var role: RaftCore.SoftState
@@ -112,7 +115,7 @@ package actor KVStore {
 
   package init(
     machine: sending StateMachine<DiskRecords>, backend: Backend, backendInbox: Inbox<BackendInput>,
-    settings: Settings, executor: any ActorExecutor, outlets: StoreOutlets
+    settings: Settings, executor: any ActorExecutor, tokens: TokenBoard, outlets: StoreOutlets
   ) {
     self.machine = machine
     self.backend = backend
@@ -120,6 +123,7 @@ package actor KVStore {
     self.settings = settings
     self.executor = executor
     self.outlets = outlets
+    self.tokens = tokens
     hub = WatchHub(
       currentRevision: machine.kv.currentRevision, compactRevision: machine.kv.compactRevision)
     watchEncoder = WatchResponseEncoder(
@@ -181,6 +185,10 @@ package actor KVStore {
     // Whoever gets a reply and asks for the status finds there what the reply says.
     let status = Self.status(machine, backend, hub, compactionHashes)
     board.withLock { $0 = status }
+    if authChanged {
+      authChanged = false
+      outlets.authChanged()
+    }
     if !replies.isEmpty {
       outlets.reply(replies)
       replies.removeAll(keepingCapacity: true)
@@ -201,7 +209,7 @@ package actor KVStore {
       sizeBytes: Int64(backend.sizeBytes) + pending,
       sizeInUseBytes: Int64(backend.sizeInUseBytes) + pending,
       alarms: machine.alarms.alarms, membership: machine.membership,
-      leaseCount: machine.lessor.count, keyCount: machine.kv.index.liveCount,
+      auth: machine.auth, leaseCount: machine.lessor.count, keyCount: machine.kv.index.liveCount,
       watch: hub.statistics, compactionHashes: compactionHashes)
   }
 
@@ -250,6 +258,7 @@ package actor KVStore {
     if let change = output.configurationChange {
       outlets.configurationApplied(change, entry.index)
     }
+    if output.authChanged { finishAuth() }
     if output.membershipChanged { outlets.membershipChanged(machine.membership) }
     if output.exceedsQuota { raiseNoSpace() }
     if let compaction = output.compacted { compactionAccepted(compaction) }
@@ -260,6 +269,12 @@ package actor KVStore {
     replies.append(contentsOf: output.replies)
     if promotesAtTerm == entry.term { promoteLessor() }
     output.removeAll()
+  }
+
+  /// Tokens are known before the entry that changed them counts as applied.
+  private func finishAuth() {
+    authChanged = true
+    if let event = output.tokenEvent { tokens.apply(event, now: monotonicNanoseconds()) }
   }
 
   // MARK: - Work in slices

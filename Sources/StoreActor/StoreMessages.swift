@@ -14,24 +14,38 @@ package struct StoreRead: Sendable {
     case leases
     case leaseTimeToLive(LeaseID, keys: Bool)
     case leaseKeepAlive(LeaseID)
+    /// Whether the caller may renew a lease or list its keys, for a leader that cannot tell who asks.
+    case leaseAccess(LeaseID, AuthState.Access)
     /// Only that everything up to the index is applied.
     case nothing
   }
 
   package var id: UInt64
   package var kind: Kind
+  /// On whose behalf; nil = the member's own, which nobody has to allow.
+  package var caller: AuthCaller?
 
-  package init(id: UInt64, kind: Kind) {
+  package init(id: UInt64, kind: Kind, caller: AuthCaller? = nil) {
     self.id = id
     self.kind = kind
+    self.caller = caller
   }
+}
+
+/// Who creates a watcher.
+package enum WatchCaller: Sendable {
+  /// The member itself.
+  case member
+  case client(AuthCaller)
+  /// Why the caller's identity could not be established.
+  case refused(EtcdError)
 }
 
 /// A request of a watch stream. Stream ids are the gateway's, unique while the process runs.
 package enum WatchCommand: Sendable {
   case open(UInt64)
   case close(UInt64)
-  case create(UInt64, WatchCreate)
+  case create(UInt64, WatchCreate, WatchCaller = .member)
   case cancel(UInt64, watchID: Int64)
   case progress(UInt64)
   /// The client takes no more for now, or does again.
@@ -80,6 +94,7 @@ package struct StoreStatus: Sendable {
   package var sizeInUseBytes: Int64
   package var alarms: [AlarmSet.Alarm]
   package var membership: Membership
+  package var auth: AuthState
   package var leaseCount: Int
   package var keyCount: Int
   package var watch: WatchStatistics
@@ -102,10 +117,13 @@ package struct StoreOutlets: Sendable {
   package var snapshotInstalled: @Sendable (LogIndex) -> Void
   package var exported: @Sendable (_ id: UInt64, Result<String, BackendError>) -> Void
   /// Requests that only the leader of this term may put into the log.
-  package var proposeAsLeader: @Sendable (Term, [(InternalRequestEnvelope.Kind, Bytes)]) -> Void
+  package var proposeAsLeader:
+    @Sendable (Term, AuthCaller, [(InternalRequestEnvelope.Kind, Bytes)]) -> Void
   /// This member's quota is exceeded: raise the alarm, unless it is raised already.
   package var raiseNoSpace: @Sendable (_ alarmIsRaised: Bool) -> Void
   package var membershipChanged: @Sendable (Membership) -> Void
+  /// Users, roles or tokens are others than before; the status shows them.
+  package var authChanged: @Sendable () -> Void
   /// With the hash of the history before it, if that was taken.
   package var compactionFinished: @Sendable (Int64, UInt32?) -> Void
   /// Asks for ``StoreInput/pauseEnded`` after the pause between two slices of a compaction.
@@ -125,9 +143,10 @@ package struct StoreOutlets: Sendable {
     snapshotInstalled: @escaping @Sendable (LogIndex) -> Void,
     exported: @escaping @Sendable (UInt64, Result<String, BackendError>) -> Void,
     proposeAsLeader:
-      @escaping @Sendable (Term, [(InternalRequestEnvelope.Kind, Bytes)]) -> Void,
+      @escaping @Sendable (Term, AuthCaller, [(InternalRequestEnvelope.Kind, Bytes)]) -> Void,
     raiseNoSpace: @escaping @Sendable (Bool) -> Void,
     membershipChanged: @escaping @Sendable (Membership) -> Void,
+    authChanged: @escaping @Sendable () -> Void = {},
     compactionFinished: @escaping @Sendable (Int64, UInt32?) -> Void,
     pause: @escaping @Sendable () -> Void,
     measured: @escaping @Sendable (StoreMeasure) -> Void,
@@ -145,6 +164,7 @@ package struct StoreOutlets: Sendable {
     self.proposeAsLeader = proposeAsLeader
     self.raiseNoSpace = raiseNoSpace
     self.membershipChanged = membershipChanged
+    self.authChanged = authChanged
     self.compactionFinished = compactionFinished
     self.pause = pause
     self.measured = measured

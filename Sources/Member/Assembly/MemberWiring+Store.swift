@@ -30,7 +30,7 @@ extension MemberWiring {
         slowApply: configuration.warningApplyDuration.nanoseconds,
         compactionBatch: configuration.compactionBatchLimit,
         hashesCompactions: configuration.featureGates.isEnabled(.compactHashCheck)),
-      executor: storeThread, outlets: storeOutlets(raft, peers, pauses))
+      executor: storeThread, tokens: tokens, outlets: storeOutlets(raft, peers, pauses))
     let inbox = store.inbox
     let pause = Int(configuration.compactionSleepInterval.wholeNanoseconds / 1_000_000)
     let loop = loop
@@ -75,11 +75,12 @@ extension MemberWiring {
         raftInbox.send(.snapshotInstalled(index))
       },
       exported: { gateway.send(.exported(id: $0, $1)) },
-      proposeAsLeader: { term, requests in
+      proposeAsLeader: { term, caller, requests in
         // Nobody waits for these, so their ids carry no member's bits that anybody looks for.
         let payloads = requests.map { kind, payload in
           InternalRequestEnvelope.wrap(
-            kind, payload: payload, requestID: ids.withLock { $0.next() })
+            kind, payload: payload, requestID: ids.withLock { $0.next() },
+            username: caller.username, authRevision: caller.revision)
         }
         raftInbox.send(.proposeAsLeader(term, payloads: payloads))
       },
@@ -93,6 +94,7 @@ extension MemberWiring {
         }
         if membership.removed.contains(member) { supervisor.send(.removalApplied) }
       },
+      authChanged: { gateway.send(.authChanged) },
       compactionFinished: { revision, hash in
         if let hash {
           log.info(

@@ -4,17 +4,18 @@ import RaftActor
 import SwiftProtobuf
 
 extension StateMachine {
-  /// Requests on key-values and leases, in etcd's order of checks: alarms, then the request itself.
+  /// Requests on key-values and leases, in etcd's order of checks: alarms, rights, the request itself.
   /// One that exceeds this member's own quota runs all the same: members must stay equal.
   mutating func applyData(
-    _ kind: InternalRequestEnvelope.Kind, _ body: Bytes, isOwn: Bool, hasSpace: (Int64) -> Bool,
-    output: inout ApplyOutput
+    _ kind: InternalRequestEnvelope.Kind, _ body: Bytes, _ caller: AuthCaller, isOwn: Bool,
+    hasSpace: (Int64) -> Bool, output: inout ApplyOutput
   ) throws -> Bytes {
     switch kind {
     case .put:
       counts.puts += 1
       let request = try Etcdserverpb_PutRequest(serializedBytes: body)
       return try spending(Int64(QuotaCost.bytes(request)), hasSpace, &output) { machine, output in
+        try machine.auth.checkPut(caller, request, machine.lessor)
         let result = try machine.kv.put(
           request, leaseExists: { machine.lessor.contains($0) }, effects: &output.effects)
         machine.bindLeases(output.effects)
@@ -23,6 +24,7 @@ extension StateMachine {
     case .deleteRange:
       counts.deletes += 1
       let request = try Etcdserverpb_DeleteRangeRequest(serializedBytes: body)
+      try auth.checkDelete(caller, request)
       let result = kv.deleteRange(request, effects: &output.effects)
       bindLeases(output.effects)
       return responseEncoder.encode(result)
@@ -30,6 +32,8 @@ extension StateMachine {
       counts.txns += 1
       let request = try Etcdserverpb_TxnRequest(serializedBytes: body)
       return try spending(Int64(QuotaCost.bytes(request)), hasSpace, &output) { machine, output in
+        try machine.auth.checkTxn(
+          caller, request, machine.lessor, rules: machine.membership.authRules)
         let result = try machine.kv.txn(
           request, leaseExists: { machine.lessor.contains($0) }, effects: &output.effects)
         machine.bindLeases(output.effects)
@@ -38,6 +42,7 @@ extension StateMachine {
     case .range:
       // Apus never proposes one; old members may. It has no effect, only an answer.
       let request = try Etcdserverpb_RangeRequest(serializedBytes: body)
+      try auth.checkRange(caller, request)
       return responseEncoder.encode(try kv.range(request))
     case .compaction: return try applyCompaction(body, isOwn: isOwn, output: &output)
     case .leaseGrant:
@@ -48,7 +53,7 @@ extension StateMachine {
       }
     case .leaseRevoke:
       counts.revokes += 1
-      return try applyRevoke(body, output: &output)
+      return try applyRevoke(body, caller, output: &output)
     default: preconditionFailure("\(kind) is no data request")
     }
   }
@@ -119,8 +124,11 @@ extension StateMachine {
     }.serializedBytes()
   }
 
-  private mutating func applyRevoke(_ body: Bytes, output: inout ApplyOutput) throws -> Bytes {
+  private mutating func applyRevoke(
+    _ body: Bytes, _ caller: AuthCaller, output: inout ApplyOutput
+  ) throws -> Bytes {
     let request = try Etcdserverpb_LeaseRevokeRequest(serializedBytes: body)
+    try auth.checkLease(caller, .write, request.id, lessor)
     let revocation = try lessor.revoke(request.id)
     kv.revokeKeys(revocation.keys, effects: &output.effects)
     store(revocation.effect, output: &output)

@@ -53,6 +53,9 @@ package struct ApplyOutput: Sendable {
   /// compactions so far have made superfluous is gone.
   package var waitsForCompaction = false
   package var revokedLease: LeaseID?
+  /// Users, roles or tokens may be others now.
+  package var authChanged = false
+  package var tokenEvent: TokenEvent?
 
   package init() {}
 
@@ -67,6 +70,8 @@ package struct ApplyOutput: Sendable {
     compacted = nil
     waitsForCompaction = false
     revokedLease = nil
+    authChanged = false
+    tokenEvent = nil
   }
 }
 
@@ -79,7 +84,7 @@ package struct ApplyCounts: Sendable {
   package var revokes: UInt64 = 0
 }
 
-/// Everything that the log decides, as a value: key-values, leases, alarms, members.
+/// Everything that the log decides, as a value: key-values, leases, alarms, members, users and roles.
 ///
 /// Members that apply the same entries hold the same state. Nothing here depends on time or on whether
 /// a caller waits, but for the reply and the quota alarm. Two settings take part and have to be equal on
@@ -115,6 +120,7 @@ package struct StateMachine<Records: RecordStore> {
   package var lessor: Lessor
   package internal(set) var alarms: AlarmSet
   package internal(set) var membership: Membership
+  package internal(set) var auth: AuthState
   /// The last entry applied, and its term.
   package private(set) var applied: LogIndex
   package private(set) var appliedTerm: Term
@@ -126,13 +132,14 @@ package struct StateMachine<Records: RecordStore> {
 
   package init(
     settings: Settings, kv: KeyValueMachine<Records>, lessor: Lessor, alarms: AlarmSet,
-    membership: Membership, applied: LogIndex, appliedTerm: Term
+    membership: Membership, auth: AuthState = AuthState(), applied: LogIndex, appliedTerm: Term
   ) {
     self.settings = settings
     self.kv = kv
     self.lessor = lessor
     self.alarms = alarms
     self.membership = membership
+    self.auth = auth
     self.applied = applied
     self.appliedTerm = appliedTerm
     callerBits = settings.member & 0xffff
@@ -238,7 +245,8 @@ package struct StateMachine<Records: RecordStore> {
     case .range, .put, .deleteRange, .txn, .compaction, .leaseGrant, .leaseRevoke:
       guard !alarms.contains(.corrupt) else { throw EtcdError.corrupt }
       return try applyData(
-        kind, body, isOwn: isOwn(envelope.requestID), hasSpace: hasSpace, output: &output)
+        kind, body, envelope.caller, isOwn: isOwn(envelope.requestID), hasSpace: hasSpace,
+        output: &output)
     case .leaseCheckpoint: return try applyCheckpoint(body, output: &output)
     case .alarm: return try applyAlarm(body, output: &output)
     case .clusterVersionSet:
@@ -262,7 +270,7 @@ package struct StateMachine<Records: RecordStore> {
       .authUserGet, .authUserChangePassword, .authUserGrantRole, .authUserRevokeRole,
       .authUserList, .authRoleList, .authRoleAdd, .authRoleDelete, .authRoleGet,
       .authRoleGrantPermission, .authRoleRevokePermission:
-      throw UnknownEntry(index: index, reason: "users and roles (\(kind))")
+      return try applyAuth(kind, body, envelope.caller, index, output: &output)
     }
   }
 
@@ -319,6 +327,11 @@ package struct StateMachine<Records: RecordStore> {
     output.membershipChanged = true
     output.writes += membership.tableWrites
   }
+}
+
+extension InternalRequestEnvelope {
+  /// On whose behalf the entry was proposed.
+  var caller: AuthCaller { AuthCaller(username: username, revision: authRevision) }
 }
 
 extension Membership {

@@ -1,6 +1,7 @@
 package import Base
 import EtcdAPI
 package import RaftActor
+import SwiftProtobuf
 
 /// Takes up the state that the store's file holds: at start, and after a snapshot was installed.
 package enum StoreLoader {
@@ -50,12 +51,17 @@ package enum StoreLoader {
       throw LoadError.unreadable(table: "lease", reason: "lease \(lease) of a key is missing")
     }
     let alarms = try table(view, .alarm) { key, _ in try AlarmSet.Alarm(decoding: key) }
+    let (auth, isNumbered) = try auth(view)
+    // As etcd does: its members take a revision that is missing in a received store for 0.
+    if !isNumbered, let write = auth.revisionWrite.value {
+      buffers.put(.auth, AuthState.revisionKey, write)
+    }
     let progress = backend.progress
     var membership = try membership(view, legacy: legacyMembership)
     if progress.consistentIndex == position.index { membership.reconcile(position.confState) }
     return StateMachine(
       settings: settings, kv: kv, lessor: lessor, alarms: AlarmSet(alarms),
-      membership: membership,
+      membership: membership, auth: auth,
       applied: progress.consistentIndex,
       appliedTerm: progress.term == 0 ? term : progress.term)
   }
@@ -74,6 +80,23 @@ package enum StoreLoader {
     }
     // From 3.6 on the tables are the truth; before, they may be stale.
     return told.isLegacy || stored.members.isEmpty ? told : stored
+  }
+
+  /// - Returns: also whether the file says which revision of users and roles it holds.
+  private static func auth(_ view: ReadView) throws -> (AuthState, isNumbered: Bool) {
+    let flag = try view.get(.auth, AuthState.enabledKey).map { Bytes($0) }
+    var revision: UInt64 = 0
+    if let value = try view.get(.auth, AuthState.revisionKey) {
+      guard let number = UInt64(bigEndianBytes: value) else {
+        throw LoadError.unreadable(table: "auth", reason: "a revision that has not eight bytes")
+      }
+      revision = number
+    }
+    let state = AuthState(
+      isEnabled: flag == [1], revision: revision,
+      users: try table(view, .authUsers) { _, value in try Authpb_User(serializedBytes: value) },
+      roles: try table(view, .authRoles) { _, value in try Authpb_Role(serializedBytes: value) })
+    return (state, revision > 0)
   }
 
   private static func revision(_ view: ReadView, _ key: Bytes) throws -> Int64 {
