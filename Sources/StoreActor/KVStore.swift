@@ -26,6 +26,9 @@ package actor KVStore {
     package var compactionBatch: Int
     /// Whether to hash the history before each compaction, to be compared with other members.
     package var hashesCompactions: Bool
+    /// The most that a commit is put off: ticks, and entries applied.
+    package var commitTicks = 1
+    package var commitEntries: UInt64 = 10_000
 
     package init(
       quotaBytes: Int64?, electionTimeout: UInt64, fragmentBytes: Int, snapshotDirectory: String,
@@ -194,7 +197,11 @@ package actor KVStore {
       replies.removeAll(keepingCapacity: true)
     }
     if machine.applied != appliedBefore { outlets.applied(machine.applied) }
-    if machine.kv.store.buffers.pendingBytes > Self.commitBytes { sealIfIdle() }
+    if machine.kv.store.buffers.pendingBytes > Self.commitBytes
+      || machine.applied >= sealedIndex + settings.commitEntries
+    {
+      sealIfIdle()
+    }
     scheduleWork()
   }
 
@@ -300,7 +307,7 @@ package actor KVStore {
   private func tick() {
     ticks += 1
     retryCommits()
-    sealIfIdle()
+    if ticks >= lastSealTick + settings.commitTicks { sealIfIdle() }
     hubHasWork = true
     if settings.progressTicks > 0, ticks % settings.progressTicks == 0 { hub.progressTick() }
     if ticks % 5 == 0 { proposeRevocations() }

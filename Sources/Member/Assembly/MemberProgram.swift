@@ -14,6 +14,10 @@ package enum MemberProgram {
     }
     log.write(records)
     raiseFileLimit()
+    if let reason = resourceProblem(configuration) {
+      log.fatal("the member cannot start", ("error", reason))
+      return 1
+    }
     do {
       let signal = try MemberProcess(configuration: configuration, log: log).run()
       return signal == 0 ? 0 : end(bySignal: signal)
@@ -21,6 +25,28 @@ package enum MemberProgram {
       log.fatal("the member cannot start", ("error", "\(error)"))
       return 1
     }
+  }
+
+  /// Descriptors that a member needs beside those of its clients.
+  static let descriptorsReserved = 150
+
+  private static func resourceProblem(_ configuration: MemberConfiguration) -> String? {
+    var limit = rlimit()
+    if getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0,
+      limit.rlim_cur <= UInt64(descriptorsReserved)
+    {
+      return "file descriptor limit of etcd process is too low; please set higher (ulimit -n, or "
+        + "LimitNOFILE in the unit): it is \(limit.rlim_cur), and \(descriptorsReserved) are taken "
+        + "for the member itself"
+    }
+    // Pages are locked as they come into use: the store's file is mapped far beyond its size.
+    let locked = MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT
+    if configuration.memoryLock, mlockall(Int32(locked)) != 0 {
+      return "--memory-mlock: the memory cannot be locked: \(String(cString: strerror(errno))). "
+        + "Raise the limit (ulimit -l unlimited, or LimitMEMLOCK=infinity in the unit), or leave the "
+        + "flag out"
+    }
+    return nil
   }
 
   /// Parents tell by the status that the member was told to stop. As first process of a container

@@ -1,3 +1,4 @@
+import Actors
 import Base
 import Glibc
 import RaftActor
@@ -250,11 +251,30 @@ struct StorageLoader {
     return backend
   }
 
+  /// Gives back what a file has grown by, if that is worth the time (`--bootstrap-defrag-...`).
+  private func defragmentAtStart(_ backend: Backend) throws {
+    let threshold = configuration.bootstrapDefragBytes
+    let free = backend.sizeBytes - backend.sizeInUseBytes
+    guard threshold > 0, free >= threshold else { return }
+    self.log.info(
+      "defragmenting at start", ("path", storeDirectory), ("size-bytes", backend.sizeBytes),
+      ("size-in-use-bytes", backend.sizeInUseBytes), ("threshold-bytes", threshold))
+    let start = monotonicNanoseconds()
+    try backend.beginDefragment()
+    while try !backend.continueDefragment(maxBytes: Backend.copySliceBytes) {}
+    try backend.finishDefragment()
+    self.log.info(
+      "finished defragmenting directory", ("path", storeDirectory),
+      ("current-db-size-bytes", backend.sizeBytes),
+      ("took", Duration.nanoseconds(Int64(monotonicNanoseconds() - start))))
+  }
+
   private func assemble(
     log: sending WriteAheadLog, backend: Backend, member: MemberID, cluster: ClusterID,
     hardState: HardState, base: SnapshotMetadata, entries: [Entry], confState: ConfState?,
     isNew: Bool, joins: [PeerMember] = []
   ) throws -> MemberStorage {
+    try defragmentAtStart(backend)
     let electionTimeout = UInt64(configuration.electionTimeout.wholeNanoseconds)
     let lessor = Lessor(
       ttlMin: Lessor.ttlMin(electionTimeout: electionTimeout),
@@ -271,6 +291,15 @@ struct StorageLoader {
           + "\(configuration.dataDirectory) and replace the member (member remove, member add)")
     }
     let applied = machine.applied
+    var (hardState, entries) = (hardState, entries)
+    if configuration.forceNewCluster, !isNew {
+      let forced = try force(
+        member, machine.membership, applied, hardState: hardState, base: base, entries: entries)
+      log.append(hardState: forced.hardState, entries: forced.appended)
+      try log.flush(sync: true)
+      hardState = forced.hardState
+      entries = forced.kept + forced.appended
+    }
     let revision = machine.kv.currentRevision
     let membership = machine.membership
     let isChecked = !isNew && configuration.featureGates.isEnabled(.initialCorruptCheck)
@@ -282,6 +311,23 @@ struct StorageLoader {
       confState: confState ?? bootConfState(membership, applied, entries), isNew: isNew,
       joins: joins,
       initialHash: hash)
+  }
+
+  private func force(
+    _ member: MemberID, _ membership: Membership, _ applied: LogIndex, hardState: HardState,
+    base: SnapshotMetadata, entries: [Entry]
+  ) throws(StorageError) -> ForcedCluster {
+    let forced = try ForcedCluster(
+      member: member, name: configuration.name,
+      advertised: configuration.advertisePeerURLs.map(\.description), membership: membership,
+      applied: applied, hardState: hardState, base: base, entries: entries)
+    self.log.warn(
+      "forcing restart member: it is alone in its cluster from now on. Start it without "
+        + "--force-new-cluster the next time, and the other members never again with their old data",
+      ("local-member-id", member.hex), ("commit-index", forced.hardState.commit),
+      ("removed-members", forced.removed.map(\.hex)),
+      ("discarded-entries", entries.count - forced.kept.count))
+    return forced
   }
 
   /// The configuration as of the store. Before the first entries are applied there is none there, but

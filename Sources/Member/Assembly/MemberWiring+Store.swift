@@ -20,17 +20,21 @@ extension MemberWiring {
     }
     let tick = configuration.heartbeatInterval.nanoseconds
     let progress = configuration.watchProgressNotifyInterval.nanoseconds
+    var settings = KVStore.Settings(
+      quotaBytes: quotaBytes, electionTimeout: configuration.electionTimeout.nanoseconds,
+      fragmentBytes: Int(configuration.maxRequestBytes) + (512 << 10),
+      snapshotDirectory: snapshotDirectory,
+      progressTicks: Int(max(1, progress / max(1, tick))),
+      slowApply: configuration.warningApplyDuration.nanoseconds,
+      compactionBatch: configuration.compactionBatchLimit,
+      hashesCompactions: configuration.featureGates.isEnabled(.compactHashCheck))
+    settings.commitTicks = Int(
+      max(1, configuration.backendBatchInterval.nanoseconds / max(1, tick)))
+    settings.commitEntries = configuration.backendBatchLimit
     let store = KVStore(
       machine: storage.machine.take(), backend: storage.backend, backendInbox: backendWriter.inbox,
-      settings: KVStore.Settings(
-        quotaBytes: quotaBytes, electionTimeout: configuration.electionTimeout.nanoseconds,
-        fragmentBytes: Int(configuration.maxRequestBytes) + (512 << 10),
-        snapshotDirectory: snapshotDirectory,
-        progressTicks: Int(max(1, progress / max(1, tick))),
-        slowApply: configuration.warningApplyDuration.nanoseconds,
-        compactionBatch: configuration.compactionBatchLimit,
-        hashesCompactions: configuration.featureGates.isEnabled(.compactHashCheck)),
-      executor: storeThread, tokens: tokens, outlets: storeOutlets(raft, peers, pauses))
+      settings: settings, executor: storeThread, tokens: tokens,
+      outlets: storeOutlets(raft, peers, pauses))
     let inbox = store.inbox
     let pause = Int(configuration.compactionSleepInterval.wholeNanoseconds / 1_000_000)
     let loop = loop

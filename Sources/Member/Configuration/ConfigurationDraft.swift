@@ -137,12 +137,14 @@ extension ConfigurationDraft {
     if outputs.count > 1, outputs.contains("default") {
       throw Self.refused(#"multi logoutput for "default" is not supported yet"#)
     }
-    if outputs.contains("systemd/journal") {
+    if outputs.count > 1, outputs.contains("systemd/journal") {
+      let list = outputs.map(\.goQuoted).joined(separator: " ")
       throw Self.refused(
-        "--log-outputs=systemd/journal is known but not implemented yet in this version; "
-          + "remove it to start")
+        "running with systemd/journal but other '--log-outputs' values ([\(list)]) are configured "
+          + "with 'default'; override 'default' value with something else")
     }
     if !outputs.isEmpty { options.outputs = outputs }
+    options.rotation = try checkRotation(outputs)
     let format = values.text("log-format")
     guard let known = format.isEmpty ? LogFormat.json : LogFormat(rawValue: format) else {
       throw Self.refused("unknown log format: \(format), supported values json, console")
@@ -154,6 +156,20 @@ extension ConfigurationDraft {
     }
     options.level = known
     return options
+  }
+
+  private func checkRotation(_ outputs: [String]) throws(Failure) -> LogRotation? {
+    guard values.bool("enable-log-rotation") else { return nil }
+    let files = outputs.filter { !["default", "stderr", "stdout"].contains($0) }
+    guard files.count == 1 else {
+      throw Self.refused(
+        "--log-outputs requires a single file path when --log-rotate-config-json is defined")
+    }
+    do {
+      return try LogRotation(json: values.text("log-rotation-config-json"))
+    } catch {
+      throw .refused(error)
+    }
   }
 
   private func checkURLs() throws(Failure) {
@@ -394,6 +410,10 @@ extension ConfigurationDraft {
       throw Self.refused(
         "--\(spec.name) is known but not implemented yet in this version; remove it to start")
     }
+    for spec in FlagTable.all where values[spec.name] != defaults[spec.name] {
+      guard case .refused(let advice) = spec.support else { continue }
+      throw Self.refused("--\(spec.name) is not part of this program: \(advice)")
+    }
     if let gate = FeatureGates(values.gates("feature-gates")).unfinished {
       throw Self.refused(
         "feature gate \(gate.rawValue) is known but not implemented yet in this version; "
@@ -402,6 +422,8 @@ extension ConfigurationDraft {
   }
 
   private static let recommendedRequestBytes: UInt64 = 10_485_760
+  /// What etcd warns about; Apus has no such limit of its own.
+  private static let recommendedQuotaBytes: Int64 = 8_589_934_592
 
   private func checkRanges() throws(Failure) {
     for flag in [
@@ -410,7 +432,8 @@ extension ConfigurationDraft {
     ] where values.duration(flag) < .zero {
       throw Self.refused("--\(flag) must not be negative")
     }
-    for flag in ["compaction-batch-limit", "max-learners"] where values.signed(flag) < 0 {
+    for flag in ["compaction-batch-limit", "backend-batch-limit", "max-learners"]
+    where values.signed(flag) < 0 {
       throw Self.refused("--\(flag) must not be negative")
     }
     for flag in ["max-txn-ops", "max-request-bytes"] where values.unsigned(flag) == 0 {
@@ -449,6 +472,15 @@ extension ConfigurationDraft {
         LogRecord(
           .warn, "raised watch-progress-notify-interval to its minimum", ("given", interval),
           ("minimum", MemberConfiguration.progressIntervalMin)))
+    }
+    let quota = values.signed("quota-backend-bytes")
+    if quota < 0 {
+      records.append(LogRecord(.info, "disabled backend quota", ("quota-size-bytes", quota)))
+    } else if quota > Self.recommendedQuotaBytes {
+      records.append(
+        LogRecord(
+          .warn, "quota exceeds the maximum value", ("quota-size-bytes", quota),
+          ("quota-maximum-size-bytes", Self.recommendedQuotaBytes)))
     }
     let requestBytes = values.unsigned("max-request-bytes")
     if requestBytes > Self.recommendedRequestBytes {

@@ -11,6 +11,12 @@ extension FlagTable {
     }
   }
 
+  private static let noDiscovery = FlagSpec.Support.refused(
+    "there is no discovery service; name the members with --initial-cluster, or find them by DNS "
+      + "with --discovery-srv")
+  private static let noTracing = FlagSpec.Support.refused(
+    "spans are not exported; remove it, and see /metrics and the log's \"request stats\" instead")
+
   private static let urls = FlagSpec.Kind.urls(allowing: nil)
   private static let urlsOrNone = FlagSpec.Kind.urls(allowing: "")
 
@@ -57,7 +63,7 @@ extension FlagTable {
         "Longest time between two store commits; 0 means 100ms."
       ),
       (
-        "backend-batch-limit", .signed, "0", .accepted,
+        "backend-batch-limit", .signed, "0", .supported,
         "Most operations between two store commits; 0 means 10000."
       ),
       ("max-txn-ops", .unsigned, "128", .supported, "Most operations in one transaction list."),
@@ -132,28 +138,28 @@ extension FlagTable {
   static let discoveryFlags = rows(
     .clustering,
     [
-      ("discovery-endpoints", .words, "", .unfinished, "Endpoints of a discovery cluster."),
-      ("discovery-token", .text, "", .unfinished, "Token in the discovery cluster."),
-      ("discovery-dial-timeout", .duration, "2s", .unfinished, "Discovery dial timeout."),
-      ("discovery-request-timeout", .duration, "5s", .unfinished, "Discovery request timeout."),
-      ("discovery-keepalive-time", .duration, "2s", .unfinished, "Discovery ping spacing."),
-      ("discovery-keepalive-timeout", .duration, "6s", .unfinished, "Discovery ping timeout."),
-      ("discovery-insecure-transport", .bool, "true", .unfinished, "Discovery without TLS."),
+      ("discovery-endpoints", .words, "", noDiscovery, "Endpoints of a discovery cluster."),
+      ("discovery-token", .text, "", noDiscovery, "Token in the discovery cluster."),
+      ("discovery-dial-timeout", .duration, "2s", noDiscovery, "Discovery dial timeout."),
+      ("discovery-request-timeout", .duration, "5s", noDiscovery, "Discovery request timeout."),
+      ("discovery-keepalive-time", .duration, "2s", noDiscovery, "Discovery ping spacing."),
+      ("discovery-keepalive-timeout", .duration, "6s", noDiscovery, "Discovery ping timeout."),
+      ("discovery-insecure-transport", .bool, "true", noDiscovery, "Discovery without TLS."),
       (
-        "discovery-insecure-skip-tls-verify", .bool, "false", .unfinished,
+        "discovery-insecure-skip-tls-verify", .bool, "false", noDiscovery,
         "Discovery without certificate checks."
       ),
-      ("discovery-cert", .text, "", .unfinished, "Client certificate for discovery."),
-      ("discovery-key", .text, "", .unfinished, "Client key for discovery."),
-      ("discovery-cacert", .text, "", .unfinished, "CA bundle for discovery."),
-      ("discovery-user", .text, "", .unfinished, "name[:password] for discovery."),
-      ("discovery-password", .text, "", .unfinished, "Password for discovery."),
+      ("discovery-cert", .text, "", noDiscovery, "Client certificate for discovery."),
+      ("discovery-key", .text, "", noDiscovery, "Client key for discovery."),
+      ("discovery-cacert", .text, "", noDiscovery, "CA bundle for discovery."),
+      ("discovery-user", .text, "", noDiscovery, "name[:password] for discovery."),
+      ("discovery-password", .text, "", noDiscovery, "Password for discovery."),
       (
         "discovery-fallback", .choice(["exit", "proxy"]), "exit", .accepted,
         "What to do when discovery fails."
       ),
-      ("discovery-srv", .text, "", .unfinished, "DNS domain to bootstrap from."),
-      ("discovery-srv-name", .text, "", .unfinished, "Suffix of the DNS service name."),
+      ("discovery-srv", .text, "", .supported, "DNS domain to bootstrap from."),
+      ("discovery-srv-name", .text, "", .supported, "Suffix of the DNS service name."),
     ])
 
   static let securityFlags = rows(
@@ -224,15 +230,15 @@ extension FlagTable {
       ("logger", .text, "zap", .supported, "Log form; only 'zap' is left."),
       (
         "log-outputs", .words, "default", .supported,
-        "'default', 'stderr', 'stdout' or file paths, comma separated."
+        "'default', 'stderr', 'stdout', 'systemd/journal' or file paths, comma separated."
       ),
       ("log-level", .text, "info", .supported, "debug, info, warn, error, dpanic, panic or fatal."),
       ("log-format", .text, "json", .supported, "'json' or 'console'."),
-      ("enable-log-rotation", .bool, "false", .accepted, "Rotate the one log file."),
+      ("enable-log-rotation", .bool, "false", .supported, "Rotate the one log file."),
       (
         "log-rotation-config-json", .text,
         #"{"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false}"#,
-        .accepted, "Rotation limits: MB, days, files."
+        .supported, "Rotation limits: MB, days, files."
       ),
       (
         "warning-apply-duration", .duration, "100ms", .supported,
@@ -247,7 +253,7 @@ extension FlagTable {
   static let tracingFlags = rows(
     .tracing,
     [
-      ("enable-distributed-tracing", .bool, "false", .accepted, "Export spans."),
+      ("enable-distributed-tracing", .bool, "false", noTracing, "Export spans."),
       ("distributed-tracing-address", .text, "localhost:4317", .accepted, "Span collector."),
       ("distributed-tracing-service-name", .text, "etcd", .accepted, "Service name in spans."),
       ("distributed-tracing-instance-id", .text, "", .accepted, "Instance id in spans."),
@@ -279,9 +285,9 @@ extension FlagTable {
         "Period of watch progress notifications; 0 means 10m."
       ),
       ("downgrade-check-time", .duration, "5s", .accepted, "Period of downgrade checks."),
-      ("memory-mlock", .bool, "false", .accepted, "Lock the store's pages in memory."),
+      ("memory-mlock", .bool, "false", .supported, "Lock this process's pages in memory."),
       (
-        "bootstrap-defrag-threshold-megabytes", .unsigned, "0", .accepted,
+        "bootstrap-defrag-threshold-megabytes", .unsigned, "0", .supported,
         "Defragment at start if that much can be freed."
       ),
       ("max-learners", .signed, "1", .supported, "Most learner members in the cluster."),
@@ -295,7 +301,7 @@ extension FlagTable {
   static let unsafeFlags = rows(
     .unsafe,
     [
-      ("force-new-cluster", .bool, "false", .unfinished, "Make a cluster of this member alone."),
+      ("force-new-cluster", .bool, "false", .supported, "Make a cluster of this member alone."),
       ("unsafe-no-fsync", .bool, "false", .supported, "Never wait for the disk. Loses data."),
     ])
 }

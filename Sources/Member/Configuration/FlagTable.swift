@@ -23,6 +23,8 @@ package struct FlagSpec: Sendable {
     case accepted
     /// Known, but a value other than the default would promise what is not there: refused.
     case unfinished
+    /// Left out for good; another value than the default is refused with this advice.
+    case refused(String)
   }
 
   package enum Section: String, Sendable, CaseIterable {

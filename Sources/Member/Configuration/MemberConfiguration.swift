@@ -40,6 +40,8 @@ package struct MemberConfiguration: Sendable {
   package var initialClusterState: ClusterState
   package var strictReconfigCheck: Bool
   package var maxLearners: Int
+  /// Makes a cluster of this member alone of what is in its log.
+  package var forceNewCluster: Bool
 
   // Raft
   package var heartbeatInterval: Duration
@@ -58,6 +60,12 @@ package struct MemberConfiguration: Sendable {
   /// Bytes. Negative: no quota. Never 0.
   package var quotaBackendBytes: Int64
   package var backendBatchInterval: Duration
+  /// Entries. Never 0.
+  package var backendBatchLimit: UInt64
+  /// Free bytes from which on a start defragments; 0 = never.
+  package var bootstrapDefragBytes: Int
+  /// Keep this process's pages in memory.
+  package var memoryLock: Bool
   package var autoCompaction: AutoCompaction
   package var compactionBatchLimit: Int
   package var compactionSleepInterval: Duration
@@ -135,6 +143,7 @@ extension MemberConfiguration {
     initialClusterState = ClusterState(rawValue: values.text("initial-cluster-state")) ?? .new
     strictReconfigCheck = values.bool("strict-reconfig-check")
     maxLearners = Int(values.signed("max-learners"))
+    forceNewCluster = values.bool("force-new-cluster")
     heartbeatInterval = .milliseconds(Int64(clamping: values.unsigned("heartbeat-interval")))
     electionTimeout = .milliseconds(Int64(clamping: values.unsigned("election-timeout")))
     initialElectionTickAdvance = values.bool("initial-election-tick-advance")
@@ -145,6 +154,10 @@ extension MemberConfiguration {
     unsafeNoFsync = values.bool("unsafe-no-fsync")
     quotaBackendBytes = values.signed("quota-backend-bytes").orDefault(2_147_483_648)
     backendBatchInterval = values.duration("backend-batch-interval").orDefault(.milliseconds(100))
+    backendBatchLimit = UInt64(values.signed("backend-batch-limit").orDefault(10_000))
+    bootstrapDefragBytes =
+      Int(clamping: min(values.unsigned("bootstrap-defrag-threshold-megabytes"), 1 << 40)) << 20
+    memoryLock = values.bool("memory-mlock")
     self.autoCompaction = autoCompaction
     compactionBatchLimit = Int(values.signed("compaction-batch-limit").orDefault(1_000))
     compactionSleepInterval =

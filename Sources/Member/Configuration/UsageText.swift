@@ -38,6 +38,7 @@ enum UsageText {
       case .supported: ""
       case .accepted: " (accepted, has no effect)"
       case .unfinished: " (not implemented yet; only the default is accepted)"
+      case .refused: " (left out; another value is refused)"
       }
     return "  --\(spec.name) \(shown)\n    \(spec.help)\(note)\n"
   }

@@ -39,8 +39,11 @@ package enum LogFormat: String, Sendable {
 package struct LogOptions: Sendable, Equatable {
   package var level: LogLevel = .info
   package var format: LogFormat = .json
-  /// `default`, `stderr`, `stdout` or file paths. `/dev/null` anywhere silences all.
+  /// `default`, `stderr`, `stdout`, `systemd/journal` or file paths. `/dev/null` anywhere silences
+  /// all.
   package var outputs: [String] = ["default"]
+  /// For the one file among the outputs; nil leaves it alone.
+  package var rotation: LogRotation?
   /// Per second and message: the first 100 lines, then each 100th.
   package var sampling = true
 

@@ -45,6 +45,7 @@ package final class LogSink: Sendable {
     var encoder: LogLineEncoder
     var sampler = LogSampler()
     var outputs: [LogOutput]
+    var rotating: RotatingLogFile?
   }
 
   private let state: Mutex<State>
@@ -56,9 +57,18 @@ package final class LogSink: Sendable {
 
   /// Opens the outputs.
   ///
-  /// - Throws: ``LogSinkError`` if a file cannot be opened for appending.
+  /// - Throws: ``LogSinkError`` if a file cannot be opened for appending, or there is no journal.
   package convenience init(_ options: LogOptions) throws(LogSinkError) {
-    self.init(options, outputs: try LogOutput.open(options.outputs), clock: LogTime.now)
+    var names = options.outputs
+    var rotating: RotatingLogFile?
+    if let rotation = options.rotation, !names.contains("/dev/null"),
+      let path = names.first(where: LogOutput.isFile)
+    {
+      rotating = try RotatingLogFile(path: path, rotation: rotation)
+      names.removeAll { $0 == path }
+    }
+    self.init(
+      options, outputs: try LogOutput.open(names), rotating: rotating, clock: LogTime.now)
   }
 
   /// A sink that hands each line, with its line end, to `write`. `write` is called under the lock.
@@ -70,13 +80,16 @@ package final class LogSink: Sendable {
   }
 
   private init(
-    _ options: LogOptions, outputs: [LogOutput], clock: @escaping @Sendable () -> LogTime
+    _ options: LogOptions, outputs: [LogOutput], rotating: consuming sending RotatingLogFile? = nil,
+    clock: @escaping @Sendable () -> LogTime
   ) {
     level = options.level
     format = options.format
     sampling = options.sampling
     self.clock = clock
-    state = Mutex(State(encoder: LogLineEncoder(format: options.format), outputs: outputs))
+    state = Mutex(
+      State(
+        encoder: LogLineEncoder(format: options.format), outputs: outputs, rotating: rotating))
   }
 
   /// Standard error, JSON, level info: for messages before the configuration is known.
@@ -92,7 +105,7 @@ package final class LogSink: Sendable {
     guard level >= self.level else { return }
     let time = clock()
     state.withLock { state in
-      guard !state.outputs.isEmpty else { return }
+      guard !state.outputs.isEmpty || state.rotating != nil else { return }
       if sampling, !state.sampler.admits(message, level: level, second: time.seconds) { return }
       state.encoder.removeAll()
       switch format {
@@ -104,7 +117,8 @@ package final class LogSink: Sendable {
           into: &state.encoder, level, time, logger, file, line, message, fields)
       }
       state.encoder.raw(UInt8(ascii: "\n"))
-      for output in state.outputs { output.write(state.encoder.bytes) }
+      for output in state.outputs { output.write(state.encoder.bytes, level: level) }
+      state.rotating?.write(state.encoder.bytes, at: time)
     }
   }
 
@@ -184,11 +198,20 @@ struct LogSampler: Sendable {
 /// One open destination. Descriptors stay open as long as the process.
 enum LogOutput: Sendable {
   case descriptor(Int32)
+  case journal(LogJournal)
   case function(@Sendable ([UInt8]) -> Void)
+
+  static func isFile(_ name: String) -> Bool {
+    !["default", "stderr", "stdout", "systemd/journal", "/dev/null"].contains(name)
+  }
 
   /// `/dev/null` anywhere yields no output at all; names that mean the same are opened once.
   static func open(_ names: [String]) throws(LogSinkError) -> [LogOutput] {
     if names.contains("/dev/null") { return [] }
+    if names == ["systemd/journal"] {
+      let program = CommandLine.arguments.first.map { LogFileNames(path: $0).stem } ?? "apus"
+      return [.journal(try LogJournal(identifier: program))]
+    }
     var descriptors: [Int32] = []
     var opened: [String] = []
     for name in names where !opened.contains(name) {
@@ -197,22 +220,27 @@ enum LogOutput: Sendable {
       switch name {
       case "default", "stderr": descriptor = STDERR_FILENO
       case "stdout": descriptor = STDOUT_FILENO
-      default:
-        descriptor = Glibc.open(name, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0o666)
-        guard descriptor >= 0 else {
-          let reason = String(cString: strerror(errno)).lowercased()
-          throw LogSinkError(
-            description: "couldn't open sink \(name.goQuoted): open \(name): \(reason)")
-        }
+      default: descriptor = try openFile(name)
       }
       if !descriptors.contains(descriptor) { descriptors.append(descriptor) }
     }
     return descriptors.map { .descriptor($0) }
   }
 
+  static func openFile(_ name: String, mode: mode_t = 0o666) throws(LogSinkError) -> Int32 {
+    let descriptor = Glibc.open(name, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, mode)
+    guard descriptor >= 0 else {
+      let reason = String(cString: strerror(errno)).lowercased()
+      throw LogSinkError(
+        description: "couldn't open sink \(name.goQuoted): open \(name): \(reason)")
+    }
+    return descriptor
+  }
+
   /// Writes the whole line or gives up on an output that is broken: logging must not stop a member.
-  func write(_ line: [UInt8]) {
+  func write(_ line: [UInt8], level: LogLevel) {
     switch self {
+    case .journal(let journal): journal.write(line, level: level)
     case .function(let function): function(line)
     case .descriptor(let descriptor): line.withUnsafeBytes { Self.write($0, to: descriptor) }
     }

@@ -68,7 +68,7 @@ final class DefragmentCopy {
 
 extension Backend {
   /// Bytes per transaction of bulk copies: bounds the memory that LMDB's dirty pages take.
-  static let copySliceBytes = 32 << 20
+  package static let copySliceBytes = 32 << 20
 
   /// Rewrites the file without free pages and puts it in place. BACKEND thread; blocks it for the
   /// whole copy. Readers go on with what they see until they renew; the old file's space is given
