@@ -58,6 +58,8 @@ package struct RaftOutlets: Sendable {
   package var proposalsDropped: @Sendable ([UInt64], RaftCore.DropReason) -> Void
   package var makeSnapshot: @Sendable (MemberID) -> Void
   package var installSnapshot: @Sendable (Snapshot) -> Void
+  /// The member must end, at once and without a further promise.
+  package var failed: @Sendable (String) -> Never
 
   package init(
     write: @escaping @Sendable (LogBatch) -> Void, send: @escaping @Sendable ([Message]) -> Void,
@@ -66,7 +68,8 @@ package struct RaftOutlets: Sendable {
     softStateChanged: @escaping @Sendable (RaftCore.SoftState) -> Void,
     proposalsDropped: @escaping @Sendable ([UInt64], RaftCore.DropReason) -> Void,
     makeSnapshot: @escaping @Sendable (MemberID) -> Void,
-    installSnapshot: @escaping @Sendable (Snapshot) -> Void
+    installSnapshot: @escaping @Sendable (Snapshot) -> Void,
+    failed: @escaping @Sendable (String) -> Never = { fatalError($0) }
   ) {
     self.write = write
     self.send = send
@@ -76,6 +79,7 @@ package struct RaftOutlets: Sendable {
     self.proposalsDropped = proposalsDropped
     self.makeSnapshot = makeSnapshot
     self.installSnapshot = installSnapshot
+    self.failed = failed
   }
 }
 
@@ -246,6 +250,13 @@ package actor RaftNode {
 
   private func deliverEffects() {
     guard let outlets else { return }
+    if let index = core.forgotten {
+      outlets.failed(
+        "the leader knows that this member has acknowledged entry \(index), but its log ends at "
+          + "\(core.log.lastIndex): its data directory is older than its promises (put back from a copy?), "
+          + "and it must not vote. Remove the data directory and replace the member (member remove, "
+          + "member add)")
+    }
     releasePromises(to: outlets)
     while let effects = core.takeEffects() {
       if !effects.sendNow.isEmpty { outlets.send(effects.sendNow) }

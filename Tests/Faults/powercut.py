@@ -211,12 +211,12 @@ class Disk:
             target.change((other, node))
             source.change((name, None))
 
-    def cut(self, random):
+    def cut(self, random, mode=None):
         """Puts on the real disk what the power cut leaves; the member must have been killed.
 
-        Returns a description: the mode, sectors' bytes lost, changes of folders undone."""
+        Returns a description: the mode, bytes lost, changes of folders undone."""
         self.replay()
-        mode = random.choice(["none", "all", "prefix", "bytes", "sectors", "sectors", "mixed", "mixed"])
+        mode = mode or random.choice(["none", "all", "prefix", "bytes", "sectors", "sectors", "mixed", "mixed"])
         lost = undone = 0
 
         def walk(folder):

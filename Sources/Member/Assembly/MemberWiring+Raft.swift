@@ -51,6 +51,7 @@ extension MemberWiring {
     let logInbox = logWriter.inbox
     let log = log.named("raft")
     let directory = snapshotDirectory
+    let fatal = fatal
     raft.start(
       RaftOutlets(
         write: { batch in
@@ -76,7 +77,8 @@ extension MemberWiring {
         installSnapshot: { snapshot in
           let path = StorageLoader.receivedSnapshot(snapshot.metadata.index, in: directory)
           storeInbox.send(.install(snapshot, path: path))
-        }))
+        },
+        failed: { fatal.end($0) }))
   }
 
   func makePeers(_ raft: RaftNode, _ running: Running) -> PeerTransport {

@@ -9,6 +9,8 @@ enum PeerInput: Sendable {
   case command(PeerCommand)
   case respond(id: UInt64, status: Int, headers: [HTTPField], body: Bytes)
   case snapshotFile(token: UInt64, SnapshotFile.Event)
+  /// nil if the file could not be read.
+  case checksum(token: UInt64, UInt32?)
 }
 
 /// The state of a ``PeerTransport``: its links, connections and what waits for the end of the turn.
@@ -54,6 +56,8 @@ final class PeerHub {
   private var snapshotReceivers: [UInt64: SnapshotReceiver] = [:]
   private var lastSnapshotReceiver: UInt64 = 0
   private var fileExecutor: ThreadExecutor?
+  private var checksums: [UInt64: (UInt32?) -> Void] = [:]
+  private var lastChecksum: UInt64 = 0
   private var received: [Message] = []
   private var wasRemovedReported = false
   private var refusalLogDue: UInt64 = 0
@@ -142,6 +146,7 @@ final class PeerHub {
     // It has at most a few queued megabytes to finish.
     fileExecutor?.stop()
     fileExecutor = nil
+    checksums = [:]
   }
 
   private func tick() {
@@ -182,6 +187,7 @@ final class PeerHub {
       connections[place.connection]?.answer(
         place.slot, status: status, headers: headers, body: body)
     case .snapshotFile(let token, let event): snapshotReceivers[token]?.handle(event)
+    case .checksum(let token, let checksum): checksums.removeValue(forKey: token)?(checksum)
     }
   }
 
@@ -414,17 +420,34 @@ final class PeerHub {
   // MARK: Received snapshots
 
   /// nil if too many are under way, or there can be no thread for their files.
+  /// - Parameter checksum: what the sender says of the file.
   func makeSnapshotReceiver(
-    onSlow: @escaping (Bool) -> Void, onEnd: @escaping (SnapshotReceiver.Verdict) -> Void
+    checksum: UInt32?, onSlow: @escaping (Bool) -> Void,
+    onEnd: @escaping (SnapshotReceiver.Verdict) -> Void
   ) -> SnapshotReceiver? {
     guard snapshotReceivers.count < Self.snapshotReceiversMax else { return nil }
-    if fileExecutor == nil { fileExecutor = try? ThreadExecutor(name: "snapshot") }
-    guard let fileExecutor else { return nil }
+    guard let fileExecutor = snapshotThread() else { return nil }
     lastSnapshotReceiver += 1
     let receiver = SnapshotReceiver(
-      token: lastSnapshotReceiver, hub: self, executor: fileExecutor, onSlow: onSlow, onEnd: onEnd)
+      token: lastSnapshotReceiver, checksum: checksum, hub: self, executor: fileExecutor,
+      onSlow: onSlow, onEnd: onEnd)
     snapshotReceivers[lastSnapshotReceiver] = receiver
     return receiver
+  }
+
+  private func snapshotThread() -> ThreadExecutor? {
+    if fileExecutor == nil { fileExecutor = try? ThreadExecutor(name: "snapshot") }
+    return fileExecutor
+  }
+
+  /// Reads a file that is about to be sent, on the thread of such files. Not called back after `stop`.
+  func checksum(of path: String, _ body: @escaping (UInt32?) -> Void) {
+    lastChecksum += 1
+    let token = lastChecksum
+    checksums[token] = body
+    let post = post
+    guard let thread = snapshotThread() else { return post(.checksum(token: token, nil)) }
+    thread.execute { post(.checksum(token: token, SnapshotFile.checksum(path))) }
   }
 
   func didReceiveSnapshot(_ message: Message, _ path: String) {

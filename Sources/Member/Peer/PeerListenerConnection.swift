@@ -223,8 +223,10 @@ final class PeerListenerConnection {
   }
 
   private func beginSnapshot() {
-    guard let slot = incoming?.slot else { return }
+    guard let slot = incoming?.slot, let head = incoming?.head else { return }
+    let checksum = head.headers.first(SnapshotSender.checksumHeader)
     let receiver = hub.makeSnapshotReceiver(
+      checksum: checksum.flatMap { UInt32($0, radix: 16) },
       onSlow: { [weak self] in self?.pause($0) },
       onEnd: { [weak self] in self?.endSnapshot($0, slot) })
     if let receiver {

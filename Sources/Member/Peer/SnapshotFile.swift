@@ -26,6 +26,7 @@ final class SnapshotFile: @unchecked Sendable {
   private var temporaryPath = ""
   private var unsyncedBytes = 0
   private var isOver = false
+  private var checksum: UInt32 = 0
 
   /// - Parameter report: called on the file's thread; ``Event/stored(_:)`` or ``Event/failed(_:)``
   ///   is the last.
@@ -39,8 +40,10 @@ final class SnapshotFile: @unchecked Sendable {
 
   func append(_ bytes: Bytes) { executor.execute { self.doAppend(bytes) } }
 
-  /// Makes the file durable as the snapshot at `index`.
-  func finish(index: UInt64) { executor.execute { self.doFinish(index) } }
+  /// Makes the file durable as the snapshot at `index`, unless it is not what was sent.
+  func finish(index: UInt64, checksum: UInt32?) {
+    executor.execute { self.doFinish(index, checksum) }
+  }
 
   /// Removes the file, unless it is finished.
   func abandon() { executor.execute { self.discard() } }
@@ -52,6 +55,7 @@ final class SnapshotFile: @unchecked Sendable {
     guard !isOver, openIfNeeded() else { return }
     let written = bytes.withUnsafeBytes { writeAll($0) }
     guard written else { return fail("write \(temporaryPath)") }
+    checksum = CRC32C.extend(checksum, bytes)
     unsyncedBytes += bytes.count
     if unsyncedBytes >= Self.syncBytes {
       unsyncedBytes = 0
@@ -88,9 +92,13 @@ final class SnapshotFile: @unchecked Sendable {
     return true
   }
 
-  private func doFinish(_ index: UInt64) {
+  private func doFinish(_ index: UInt64, _ expected: UInt32?) {
     executor.checkIsolated()
     guard !isOver, openIfNeeded() else { return }
+    if let expected, expected != checksum {
+      discard()
+      return report(.failed("the file was changed on its way: its checksum is not the sender's"))
+    }
     guard fsync(descriptor) == 0 else { return fail("sync \(temporaryPath)") }
     let digits = index.hex
     let path =
@@ -112,6 +120,22 @@ final class SnapshotFile: @unchecked Sendable {
     guard folder >= 0 else { return false }
     defer { close(folder) }
     return fsync(folder) == 0
+  }
+
+  /// CRC-32C of a whole file, nil if it cannot be read. Any thread; blocks for the disk.
+  static func checksum(_ path: String) -> UInt32? {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { return nil }
+    defer { close(descriptor) }
+    var checksum: UInt32 = 0
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
+    defer { buffer.deallocate() }
+    while true {
+      let count = read(descriptor, buffer.baseAddress, buffer.count)
+      guard count >= 0 else { return nil }
+      if count == 0 { return checksum }
+      checksum = CRC32C.extend(checksum, UnsafeRawBufferPointer(rebasing: buffer[..<count]))
+    }
   }
 
   private func fail(_ operation: String) {

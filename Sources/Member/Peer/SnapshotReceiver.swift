@@ -25,15 +25,19 @@ final class SnapshotReceiver {
   private var isEnded = false
   private let began: UInt64
   let token: UInt64
+  private let checksum: UInt32?
 
   /// - Parameters:
+  ///   - checksum: what the sender says of the file; nil if it says nothing.
   ///   - onSlow: the disk cannot keep up: stop reading, or go on.
   ///   - onEnd: called once, unless aborted.
   init(
-    token: UInt64, hub: PeerHub, executor: ThreadExecutor, onSlow: @escaping (Bool) -> Void,
+    token: UInt64, checksum: UInt32?, hub: PeerHub, executor: ThreadExecutor,
+    onSlow: @escaping (Bool) -> Void,
     onEnd: @escaping (Verdict) -> Void
   ) {
     self.token = token
+    self.checksum = checksum
     self.hub = hub
     self.onSlow = onSlow
     self.onEnd = onEnd
@@ -92,7 +96,7 @@ final class SnapshotReceiver {
     guard let message, let snapshot = message.snapshot else {
       return refuse(Self.undecodable("unexpected EOF"))
     }
-    file.finish(index: snapshot.metadata.index)
+    file.finish(index: snapshot.metadata.index, checksum: checksum)
   }
 
   func handle(_ event: SnapshotFile.Event) {

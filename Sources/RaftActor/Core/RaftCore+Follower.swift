@@ -64,6 +64,11 @@ extension RaftCore {
   }
 
   private mutating func onHeartbeat(_ message: Message) {
+    // A leader names no commit beyond what this member has acknowledged to it.
+    guard message.commit <= log.lastIndex else {
+      forgotten = message.commit
+      return
+    }
     raiseCommit(to: message.commit)
     send(
       Message(kind: .heartbeatResponse, to: message.from, term: term, context: message.context))

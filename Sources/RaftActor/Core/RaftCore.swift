@@ -104,6 +104,9 @@ package struct RaftCore: Sendable {
   var lastSoftState: SoftState
   var sequence: UInt64 = 0
   var pendingWrites: [PendingWrite] = []
+  /// What a leader knows to be acknowledged by this member though its log does not reach so far: the
+  /// owner must end the member before any further effect.
+  var forgotten: LogIndex?
   /// Reused by quorum counting.
   var scratch: [UInt64] = []
 

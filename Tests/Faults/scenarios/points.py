@@ -10,6 +10,7 @@ import time
 from .. import stubs
 from ..recorder import Stubs
 from .base import SMALL_LOG, answered, scenario
+from .power import cut
 
 BIG = 1_000_000  # bytes of a proposal that fills the log
 
@@ -190,9 +191,10 @@ def interrupted_starts(cluster, random):
         member.disk()
 
 
-@scenario("F3", powered=True, prepare=interrupted_starts)
+@scenario("F3, F14", powered=True, prepare=interrupted_starts)
 def first_start(ctx):
-    """the first start of every member is killed at random calls, with and without a power cut, before the rest"""
+    """the first start of every member is killed at random calls, with and without a power cut; later cuts of all"""
     if not ctx.injected:
         ctx.fault("first starts interrupted")
-    ctx.wait(0.5)
+    ctx.wait(0.5, 1)
+    cut(ctx, list(ctx.members))

@@ -147,6 +147,25 @@ extension PeerTransportTests {
       }
     }
 
+    @Test func aFileThatWasChangedOnItsWayIsRefused() throws {
+      try withPeers(2) { peers in
+        let header = SnapshotHeaderDecoder.encode(snapshot(2, 1, index: 4))
+        let body = Bytes(repeating: 7, count: 500)
+        let sum = CRC32C.extend(0, body)
+        for (said, expected) in [(sum ^ 1, "HTTP/1.1 500 "), (sum, "HTTP/1.1 204 ")] {
+          let client = try RawClient(peers[0].port)
+          let field = "X-Apus-Snapshot-CRC32C: \(String(said, radix: 16))\r\n"
+          client.send(
+            postHead(
+              "/raft/snapshot", from: 2, count: header.count + body.count, extra: field))
+          client.send(header + body)
+          #expect(client.receive(until: "\r\n\r\n").hasPrefix(expected))
+        }
+        #expect(peers[0].news.snapshots.count == 1)
+        #expect(files(in: peers[0].directory).count == 1)
+      }
+    }
+
     @Test func aFileThatIsCutOffLeavesNothing() throws {
       try withPeers(2) { peers in
         do {
