@@ -2,6 +2,7 @@
 
 import Actors
 import HTTP
+import TLS
 
 /// A reconnecting connection to one endpoint. Loop thread only, checked; hence the unchecked
 /// conformance.
@@ -23,6 +24,7 @@ final class Channel: @unchecked Sendable {
   let endpoint: Endpoint
   private let loop: EventLoop
   private let options: EtcdClientOptions
+  private let security: TLSDialer?
   private var state = State.idle
   private var failures = 0
   /// Connections that take no new calls but still carry open ones.
@@ -33,12 +35,16 @@ final class Channel: @unchecked Sendable {
   private let onChange: () -> Void
 
   init(
-    endpoint: Endpoint, options: EtcdClientOptions, loop: EventLoop,
+    endpoint: Endpoint, options: EtcdClientOptions, loop: EventLoop, security: TLSContextSource?,
     onChange: @escaping () -> Void
   ) {
     self.endpoint = endpoint
     self.options = options
     self.loop = loop
+    self.security = security.map { TLSDialer(
+        source: $0, serverName: endpoint.serverName,
+        errorPrefix: "authentication handshake failed: ")
+    }
     self.onChange = onChange
   }
 
@@ -54,7 +60,7 @@ final class Channel: @unchecked Sendable {
     guard case .idle = state else { return }
     let connector = Connector.connect(
       to: endpoint.address, timeoutMilliseconds: options.connectTimeout.clampedMilliseconds,
-      loop: loop
+      loop: loop, security: security
     ) { result in
       switch result {
       case .success(let stream): self.shakeHands(stream)

@@ -1,6 +1,7 @@
 // All the ways to the cluster: which connection the next attempt of a call uses.
 
 import Actors
+import TLS
 
 /// A request for a connection that is to carry one attempt of a call.
 final class Pick {
@@ -41,11 +42,21 @@ final class ChannelPool: @unchecked Sendable {
     self.options = options
     self.loop = loop
     endpointCount = endpoints.count
-    balanced = endpoints.map(makeChannel)
+    // As in etcd's client the first endpoint decides for all.
+    let isSecure = endpoints.first.map(usesTLS) ?? false
+    balanced = endpoints.map { makeChannel($0, isSecure: isSecure) }
   }
 
-  private func makeChannel(_ endpoint: Endpoint) -> Channel {
-    Channel(endpoint: endpoint, options: options, loop: loop) { [weak self] in self?.serve() }
+  private func usesTLS(_ endpoint: Endpoint) -> Bool { endpoint.isSecure ?? (options.tls != nil) }
+
+  private func makeChannel(_ endpoint: Endpoint, isSecure: Bool) -> Channel {
+    Channel(
+      endpoint: endpoint, options: options, loop: loop, security: isSecure ? security : nil
+    ) { [weak self] in self?.serve() }
+  }
+
+  private var security: TLSContextSource {
+    options.tls ?? TLSContextSource(.client, EtcdClientOptions.tlsDefaults)
   }
 
   /// Calls `body` with a connection, at once or when there is one.
@@ -66,7 +77,7 @@ final class ChannelPool: @unchecked Sendable {
   private func channel(_ endpoint: Endpoint) -> Channel {
     if let known = balanced.first(where: { $0.endpoint == endpoint }) { return known }
     if let known = named[endpoint] { return known }
-    let channel = makeChannel(endpoint)
+    let channel = makeChannel(endpoint, isSecure: usesTLS(endpoint))
     named[endpoint] = channel
     return channel
   }

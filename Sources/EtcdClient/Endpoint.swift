@@ -5,25 +5,28 @@ import EtcdAPI
 
 /// The client address of one member.
 ///
-/// Accepted forms: `host:port`, `[v6]:port`, `http://host:port`, `unix:PATH`, `unix:///ABSOLUTE`.
+/// Accepted forms: `host:port`, `[v6]:port`, `http://host:port`, `https://host:port`, `unix:PATH`,
+/// `unix:///ABSOLUTE`, and the latter two with `unixs`.
 package struct Endpoint: Hashable, Sendable, CustomStringConvertible {
   /// As it was given; what messages and tables show.
   package let description: String
   package let address: StreamAddress
   /// The `:authority` of calls to it.
   package let authority: String
+  /// The host that a certificate has to name.
+  package let serverName: String
+  /// Whether the scheme asks for TLS, or for none; nil if it leaves that to the client.
+  package let isSecure: Bool?
 
   /// Reads an endpoint.
   ///
-  /// - Throws: code `unimplemented` for a scheme that needs TLS, `invalidArgument` for text that is
-  ///   no address.
+  /// - Throws: code `invalidArgument` for text that is no address.
   package init(_ text: String) throws(EtcdClientError) {
     description = text
-    for scheme in ["https://", "unixs:"] where text.hasPrefix(scheme) {
-      throw EtcdClientError(.unimplemented, "endpoint \(text): TLS is not supported yet")
-    }
-    if text.hasPrefix("unix:") {
-      let rest = text.dropFirst(5)
+    if text.hasPrefix("unix:") || text.hasPrefix("unixs:") {
+      isSecure = text.hasPrefix("unixs:") ? true : nil
+      serverName = "localhost"
+      let rest = text.drop { $0 != ":" }.dropFirst()
       let path = rest.hasPrefix("//") ? rest.dropFirst(2) : rest
       guard !path.isEmpty else {
         throw EtcdClientError(.invalidArgument, "endpoint \(text): missing path")
@@ -32,17 +35,21 @@ package struct Endpoint: Hashable, Sendable, CustomStringConvertible {
       authority = "localhost"
       return
     }
+    isSecure = text.hasPrefix("https://") ? true : text.hasPrefix("http://") ? false : nil
     let hostPort = Self.withoutScheme(text)
     guard let (host, port) = Self.split(hostPort) else {
       throw EtcdClientError(.invalidArgument, "endpoint \(text): not of the form host:port")
     }
     address = .tcp(host: host, port: port)
+    serverName = host
     authority = hostPort
   }
 
   private static func withoutScheme(_ text: String) -> String {
-    guard text.hasPrefix("http://") else { return text }
-    return String(text.dropFirst(7).prefix { $0 != "/" })
+    for scheme in ["http://", "https://"] where text.hasPrefix(scheme) {
+      return String(text.dropFirst(scheme.count).prefix { $0 != "/" })
+    }
+    return text
   }
 
   private static func split(_ text: String) -> (host: String, port: UInt16)? {

@@ -1,5 +1,7 @@
 // What a client and a single call may choose.
 
+package import TLS
+
 /// Settings of a client.
 package struct EtcdClientOptions: Sendable {
   /// Time limit of a unary call that names none; nil waits for ever.
@@ -15,11 +17,21 @@ package struct EtcdClientOptions: Sendable {
   package var requireLeader = false
   package var sendMessageBytesMax = 2 << 20
   package var receiveMessageBytesMax = Int(Int32.max)
+  /// Certificates for TLS; nil for plain connections, except to endpoints that ask for TLS: those are
+  /// verified with the roots of the system.
+  package var tls: TLSContextSource?
   package var userAgent = "apus-client"
   /// Responses of a stream that wait for the reader before the server is slowed down.
   package var streamBufferMax = 64
 
   package init() {}
+
+  /// What TLS settings start from: gRPC servers want to hear of HTTP/2.
+  package static var tlsDefaults: TLSSettings {
+    var settings = TLSSettings()
+    settings.protocols = ["h2"]
+    return settings
+  }
 }
 
 /// Settings of one call.

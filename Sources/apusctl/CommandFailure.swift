@@ -16,7 +16,9 @@ struct CommandFailure: Error, Equatable {
 
   let code: Int32
   /// Printed after `Error: `; nil if all has been said.
-  let message: String?
+  var message: String?
+  /// Why there was no connection, where that is what a call waited for in vain.
+  var connectionError: String?
 
   init(_ code: Int32, _ message: String?) {
     self.code = code
@@ -26,6 +28,7 @@ struct CommandFailure: Error, Equatable {
   /// A call failed.
   init(_ error: EtcdClientError, code: Int32 = Code.error) {
     self.init(code, error.description)
+    connectionError = error.connectionError
   }
 
   static func badArguments(_ message: String) -> CommandFailure {
@@ -41,6 +44,8 @@ func reporting<Value>(
   do throws(EtcdClientError) {
     return try await body()
   } catch {
-    throw CommandFailure(code, prefix.map { "\($0) (\(error))" } ?? error.description)
+    var failure = CommandFailure(error, code: code)
+    if let prefix { failure.message = "\(prefix) (\(error))" }
+    throw failure
   }
 }

@@ -49,13 +49,12 @@ struct Invocation: Sendable {
     }
   }
 
-  /// TLS, authentication and discovery are known but not there yet: say so rather than ignore them.
+  /// Authentication and discovery are known but not there yet: say so rather than ignore them.
   private func refuseUnsupported(_ flags: FlagValues) throws(CommandFailure) {
     for name in ["cert", "key", "cacert"] where flags.isSet(name) && flags.string(name).isEmpty {
       throw .badArguments("empty string is passed to --\(name) option")
     }
     let topics = [
-      ("TLS", ["cert", "key", "cacert"]),
       ("authentication", ["user", "password", "auth-jwt-token"]),
       ("DNS discovery", ["discovery-srv", "discovery-srv-name"]),
     ]
@@ -63,14 +62,6 @@ struct Invocation: Sendable {
       for name in names where !flags.string(name).isEmpty {
         throw .badArguments("--\(name) is not supported yet: this version has no \(topic)")
       }
-    }
-    if flags.bool("insecure-skip-tls-verify") {
-      throw .badArguments(
-        "--insecure-skip-tls-verify is not supported yet: this version has no TLS")
-    }
-    if !flags.bool("insecure-transport") {
-      throw .badArguments(
-        "--insecure-transport=false is not supported yet: this version has no TLS")
     }
   }
 }

@@ -38,9 +38,20 @@ struct Program: Sendable {
       try await action(invocation)
       return 0
     } catch {
+      if let reason = error.connectionError { warn(of: reason) }
       if let message = error.message { console.printError("Error: \(message)") }
       return error.code
     }
+  }
+
+  /// What etcdctl says too when time is up before there was a connection.
+  private func warn(of reason: String) {
+    let text =
+      "rpc error: code = DeadlineExceeded desc = latest balancer error: last connection error: "
+      + reason
+    console.printError(
+      "{\"level\":\"warn\",\"logger\":\"etcd-client\",\"msg\":\"retrying of unary invoker failed\","
+        + "\"error\":\(JSON.string(text))}")
   }
 
   private func unknownCommand(_ word: String) -> Int32 {

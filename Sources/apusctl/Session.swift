@@ -3,6 +3,7 @@
 import EtcdAPI
 import EtcdClient
 import SwiftProtobuf
+import TLS
 
 struct Session: Sendable {
   let client: EtcdClient
@@ -32,8 +33,7 @@ struct Session: Sendable {
       self.endpoints = endpoints
       client = try EtcdClient(endpoints: endpoints, options: options)
     } catch {
-      let text = error.code == .unimplemented ? error.message : error.description
-      throw CommandFailure(CommandFailure.Code.badConnection, text)
+      throw CommandFailure(CommandFailure.Code.badConnection, error.description)
     }
   }
 
@@ -43,6 +43,7 @@ struct Session: Sendable {
     options.keepaliveInterval = flags.duration("keepalive-time")
     options.keepaliveTimeout = flags.duration("keepalive-timeout")
     options.userAgent = "apusctl"
+    options.tls = try tls(flags)
     let sent = flags.int64("max-request-bytes")
     let received = flags.int64("max-recv-bytes")
     if sent > 0 { options.sendMessageBytesMax = Int(sent) }
@@ -56,6 +57,28 @@ struct Session: Sendable {
       options.receiveMessageBytesMax = Int(received)
     }
     return options
+  }
+
+  /// Certificates and roots as the flags name them; nil if none asks for TLS.
+  private static func tls(_ flags: FlagValues) throws(CommandFailure) -> TLSContextSource? {
+    let skipsVerification = flags.bool("insecure-skip-tls-verify")
+    let files = ["cert", "key", "cacert"]
+    guard
+      !flags.bool("insecure-transport") || skipsVerification
+        || files.contains(where: { !flags.string($0).isEmpty })
+    else { return nil }
+    var settings = EtcdClientOptions.tlsDefaults
+    settings.certificateFile = flags.string("cert")
+    settings.keyFile = flags.string("key")
+    settings.trustedCAFile = flags.string("cacert")
+    settings.verifiesPeer = !skipsVerification
+    let source = TLSContextSource(.client, settings)
+    do throws(TLSError) {
+      _ = try source.current()
+    } catch {
+      throw .badArguments(error.description)
+    }
+    return source
   }
 
   private static func trim(_ text: String) -> String {

@@ -58,24 +58,20 @@ private func run(
       "snapshot must be requested to one selected node, not multiple [a:1 b:1]"
     ),
     (["--cert=", "get", "k"], 128, "empty string is passed to --cert option"),
-    (["--cert=c", "get", "k"], 128, "--cert is not supported yet: this version has no TLS"),
+    (
+      ["--cert=/nope", "get", "k"], 128,
+      "KeyFile and CertFile must both be present[key: , cert: /nope]"
+    ),
+    (
+      ["--cert=/nope", "--key=/nope", "get", "k"], 128,
+      "open /nope: no such file or directory"
+    ),
+    (["--cacert=/nope", "get", "k"], 128, "open /nope: no such file or directory"),
     (
       ["--user=u:p", "get", "k"], 128,
       "--user is not supported yet: this version has no authentication"
     ),
-    (
-      ["--endpoints=https://h:1", "get", "k"], 2,
-      "endpoint https://h:1: TLS is not supported yet"
-    ),
     (["role", "add", "--x"], 1, "the command \"role\" is not available in apusctl yet"),
-    (
-      ["--endpoints=127.0.0.1:1", "--command-timeout=50ms", "get", "k"], 1,
-      "context deadline exceeded"
-    ),
-    (
-      ["--endpoints=127.0.0.1:1", "--command-timeout=50ms", "put", "k", "v"], 1,
-      "context deadline exceeded"
-    ),
   ])
   func failures(_ words: [String], _ code: Int32, _ message: String) async {
     let capture = Capture()
@@ -84,6 +80,15 @@ private func run(
     #expect(await program.run(words) == code)
     #expect(capture.error == "Error: \(message)\n")
     #expect(capture.out == "")
+  }
+
+  @Test(arguments: ["get", "del"])
+  func whatATimeoutHasWaitedFor(_ word: String) async {
+    let result = await run("--endpoints=127.0.0.1:1", "--command-timeout=100ms", word, "k")
+    #expect(result.code == 1 && result.out == "")
+    let lines = result.error.split(separator: "\n")
+    #expect(lines.last == "Error: context deadline exceeded")
+    #expect(lines.first?.contains("connect: connection refused") == true)
   }
 
   @Test func unknownWords() async {

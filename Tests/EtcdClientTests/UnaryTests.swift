@@ -201,7 +201,8 @@ private func failure(_ body: () async throws(EtcdClientError) -> Void) async -> 
   @Test(arguments: [
     ("127.0.0.1:2379", "127.0.0.1:2379"), ("http://host:1", "host:1"), ("[::1]:5", "[::1]:5"),
     ("http://h:7/path", "h:7"), ("unix:/a/b", "/a/b"), ("unix:///a/b", "/a/b"),
-    ("unix:rel", "rel"), (":2379", "127.0.0.1:2379"),
+    ("unix:rel", "rel"), (":2379", "127.0.0.1:2379"), ("https://h:7", "h:7"),
+    ("unixs:///a/b", "/a/b"),
   ])
   func formsOfEndpoints(_ text: String, _ address: String) throws {
     let endpoint = try Endpoint(text)
@@ -209,7 +210,15 @@ private func failure(_ body: () async throws(EtcdClientError) -> Void) async -> 
     #expect(endpoint.description == text)
   }
 
-  @Test(arguments: ["host", "host:", "host:99999", "a:b:1", "https://h:1", "unixs:/x", "unix:"])
+  @Test func theSchemeDecidesOnTLS() throws {
+    #expect(try Endpoint("https://h:1").isSecure == true)
+    #expect(try Endpoint("unixs:/x").isSecure == true)
+    #expect(try Endpoint("http://h:1").isSecure == false)
+    #expect(try Endpoint("h:1").isSecure == nil && Endpoint("unix:/x").isSecure == nil)
+    #expect(try Endpoint("https://[::1]:1").serverName == "::1")
+  }
+
+  @Test(arguments: ["host", "host:", "host:99999", "a:b:1", "https://h", "unixs:", "unix:"])
   func refusedEndpoints(_ text: String) {
     #expect(throws: EtcdClientError.self) { try Endpoint(text) }
   }

@@ -4,16 +4,20 @@ package import Actors
 package final class TLSDialer: StreamSecurity {
   private let source: TLSContextSource
   private let serverName: String
+  private let errorPrefix: String
   private let scratch: TLSScratch
 
   /// - Parameters:
   ///   - serverName: the host that is dialled, an address or a name.
+  ///   - errorPrefix: what errors begin with.
   ///   - scratch: shared with other dialers of the same loop.
   package init(
-    source: TLSContextSource, serverName: String, scratch: TLSScratch = TLSScratch()
+    source: TLSContextSource, serverName: String, errorPrefix: String = "",
+    scratch: TLSScratch = TLSScratch()
   ) {
     self.source = source
     self.serverName = serverName
+    self.errorPrefix = errorPrefix
     self.scratch = scratch
   }
 
@@ -24,14 +28,14 @@ package final class TLSDialer: StreamSecurity {
       let engine = try TLSEngine(try source.current(), serverName: serverName)
       let stream = TLSStream(
         engine: engine, connection: connection, scratch: scratch, queue: nil
-      ) { error in
+      ) { [errorPrefix] error in
         if error != nil { connection.closeWhenFlushed() }
-        completion(error.map { StreamError(Self.text($0)) })
+        completion(error.map { StreamError(errorPrefix + Self.text($0)) })
       }
       stream.start()
     } catch {
       connection.close()
-      let failure = StreamError(error.description)
+      let failure = StreamError(errorPrefix + error.description)
       LoopTimer(loop: connection.loop) { completion(failure) }.schedule(afterMilliseconds: 0)
     }
   }

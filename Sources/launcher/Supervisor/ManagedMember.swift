@@ -6,6 +6,7 @@ struct ManagedMember: ~Copyable {
   let plan: MemberPlan
   let arguments: [String]
   let dataPath: String
+  let probeTarget: ProbeTarget
   var log: MemberLog
   var phase = MemberPhase.notStarted
   var child: ChildProcess?
@@ -27,6 +28,7 @@ struct ManagedMember: ~Copyable {
     self.plan = plan
     arguments = FlagRendering.arguments(for: plan, in: cluster)
     dataPath = cluster.dataPath(of: plan)
+    probeTarget = ProbeTarget(plan, in: cluster)
     log = try MemberLog(path: cluster.logPath(of: plan))
     planner = RestartPlanner(policy: cluster.restart)
   }

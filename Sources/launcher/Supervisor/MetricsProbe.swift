@@ -1,6 +1,7 @@
 // Asking a member what it is: one small GET /metrics.
 
 import Actors
+import TLS
 
 /// What a member's metrics say about its place in the cluster.
 enum MetricsAnswer {
@@ -57,17 +58,19 @@ final class MetricsProbe {
   private var connection: StreamConnection?
   private var response: [UInt8] = []
 
-  /// Asks `url`, which must be plain HTTP.
+  /// Asks a member.
   ///
   /// - Parameter completion: called once on the loop, with nil if no answer came in a second.
-  static func ask(_ url: MemberURL, loop: EventLoop, completion: @escaping Completion) {
+  static func ask(_ target: ProbeTarget, loop: EventLoop, completion: @escaping Completion) {
     let probe = MetricsProbe(completion)
+    let url = target.url
     let host = url.host == "0.0.0.0" ? "127.0.0.1" : url.host == "::" ? "::1" : url.host
     // The callbacks keep the probe alive; the timer's is the last to let go.
     let timer = LoopTimer(loop: loop) { probe.finish(nil) }
     timer.schedule(afterMilliseconds: timeoutMilliseconds)
     Connector.connect(
-      to: .tcp(host: host, port: url.port), timeoutMilliseconds: timeoutMilliseconds, loop: loop
+      to: .tcp(host: host, port: url.port), timeoutMilliseconds: timeoutMilliseconds, loop: loop,
+      security: target.certificates.map { TLSDialer(source: $0, serverName: host) }
     ) { result in
       guard case .success(let connection) = result else {
         timer.cancel()

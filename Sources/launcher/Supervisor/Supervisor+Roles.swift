@@ -7,16 +7,14 @@ extension Supervisor {
   func pollRoles() {
     guard !pollIsUnderWay, !endIsRequested else { return }
     let asked = members.indices.filter { index in
-      let phase = members[index].phase
-      return (phase == .running || phase == .starting)
-        && members[index].plan.clientURL.scheme == .http
+      members[index].phase == .running || members[index].phase == .starting
     }
     if asked.isEmpty { return }
     pollIsUnderWay = true
     pollAnswersDue = asked.count
     for index in asked {
       let run = members[index].starts
-      MetricsProbe.ask(members[index].plan.clientURL, loop: loop) { role in
+      MetricsProbe.ask(members[index].probeTarget, loop: loop) { role in
         self.didLearn(role, index, run)
         self.pollAnswersDue -= 1
         if self.pollAnswersDue == 0 { self.didFinishPoll() }
@@ -42,7 +40,7 @@ extension Supervisor {
     if let found {
       leaderlessRounds = 0
       if found != leader { didChange(leader: found) }
-    } else if leader != nil && canSeeAll {
+    } else if leader != nil {
       leaderlessRounds += 1
       if leaderlessRounds == 2 {
         leader = nil
@@ -52,11 +50,6 @@ extension Supervisor {
       }
     }
     stateDidChange()
-  }
-
-  /// Members that speak TLS cannot be asked.
-  private var canSeeAll: Bool {
-    members.indices.allSatisfy { members[$0].plan.clientURL.scheme == .http }
   }
 
   private func didChange(leader found: Int) {

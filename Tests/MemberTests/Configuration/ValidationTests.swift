@@ -67,8 +67,25 @@ import Testing
       #"v2 proxy is deprecated, and --discovery-fallback can't be configured as "proxy""#
     ),
     (
-      ["--client-cert-auth"],
-      "--client-cert-auth is known but not implemented yet in this version; remove it to start"
+      ["--cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,X"],
+      #"unexpected TLS cipher suite "X""#
+    ),
+    (
+      ["--tls-min-version=TLS1.3", "--cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"],
+      "cipher suites cannot be configured when only TLS1.3 is enabled"
+    ),
+    (
+      ["--auto-tls", "--self-signed-cert-validity=0"],
+      "selfSignedCertValidity is invalid,it should be greater than 0"
+    ),
+    (
+      ["--peer-cert-allowed-cn=b,a", "--peer-cert-allowed-hostname=h"],
+      "AllowedCNs and AllowedHostnames are mutually exclusive "
+        + #"(cns=["a" "b"], hostnames=["h"])"#
+    ),
+    (
+      ["--peer-client-cert-file=/c"],
+      "ClientKeyFile and ClientCertFile must both be present or both absent: key: , cert: /c]"
     ),
     (
       ["--feature-gates=AllAlpha=true"],
@@ -248,9 +265,14 @@ import Testing
     ),
     ("initial-cluster-state: old", #"unexpected clusterState "old""#),
     (
-      "peer-transport-security: {client-cert-auth: true}",
-      "--peer-client-cert-auth is known but not implemented yet in this version; "
-        + "remove it to start"
+      "peer-transport-security: {allowed-cn: [a], allowed-hostname: [h]}",
+      "AllowedCNs and AllowedHostnames are mutually exclusive "
+        + #"(cns=["a"], hostnames=["h"])"#
+    ),
+    (
+      "client-transport-security: {allowed-cn: [a], allowed-hostname: [h]}",
+      "AllowedCNs and AllowedHostnames are mutually exclusive "
+        + #"(cns=["a"], hostnames=["h"])"#
     ),
     ("feature-gates: X=true", "unrecognized feature gate: X"),
   ])

@@ -87,7 +87,9 @@ import Testing
   @Test func urls() {
     #expect(PeerURL("http://10.0.0.1:2380/")?.authority == "10.0.0.1:2380")
     #expect(PeerURL("http://[::1]:2380")?.address == .tcp(host: "::1", port: 2380))
-    for bad in ["https://a:1", "http://a", "http://:1", "http://a:0", "http://a:1/x", "a:1"] {
+    #expect(PeerURL("https://[::1]:2380")?.isSecure == true)
+    #expect(PeerURL("https://a:2380")?.host == "a" && PeerURL("http://a:1")?.isSecure == false)
+    for bad in ["ftp://a:1", "http://a", "http://:1", "http://a:0", "http://a:1/x", "a:1"] {
       #expect(PeerURL(bad) == nil)
     }
     let addresses = PeerAddresses(["http://a:1", "nonsense", "http://b:2"])
