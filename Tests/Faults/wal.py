@@ -102,7 +102,7 @@ def segments(folder):
 
 def read(folder, check=False):
     """The log in a folder of segments. `check` verifies checksums, which takes long in Python."""
-    log, crc = Log({}, 0, 0, 0), 0
+    log, crc, last = Log({}, 0, 0, 0), 0, 0
     for path in segments(folder):
         for record in records(path.read_bytes()):
             if record.kind == CRC:
@@ -117,9 +117,9 @@ def read(folder, check=False):
             message = fields(record.data)
             if record.kind == ENTRY:
                 index = message.get(3, 0)
-                if log.entries and index <= max(log.entries, default=0):  # a later leader's replace these
-                    for old in [each for each in log.entries if each >= index]:
-                        del log.entries[old]
+                for old in range(index, last + 1):  # a later leader's replace these
+                    log.entries.pop(old, None)
+                last = index
                 log.entries[index] = (message.get(2, 0), message.get(1, 0), message.get(4, b""))
             elif record.kind == STATE:
                 log.term, log.commit = message.get(1, 0), message.get(3, 0)
@@ -127,4 +127,5 @@ def read(folder, check=False):
                 log.start = max(log.start, message.get(1, 0))
                 if log.start > log.commit:  # received: what was not committed before may never have been
                     log.entries.clear()
+                    last = log.start
     return log
