@@ -54,15 +54,19 @@ class Member:
         return f"127.0.0.1:{self.client_port}"
 
     @property
+    def client_url(self):
+        return f"{self.cluster.client_scheme}://{self.endpoint}"
+
+    @property
     def peer_url(self):
-        return f"http://127.0.0.1:{self.peer_port}"
+        return f"{self.cluster.peer_scheme}://127.0.0.1:{self.peer_port}"
 
     def start(self):
         arguments = [
             str(PROGRAMS[self.kind]),
             "--name", self.name, "--data-dir", str(self.data),
-            "--listen-client-urls", f"http://{self.endpoint}",
-            "--advertise-client-urls", f"http://{self.endpoint}",
+            "--listen-client-urls", self.client_url,
+            "--advertise-client-urls", self.client_url,
             "--listen-peer-urls", self.peer_url,
             "--initial-advertise-peer-urls", self.peer_url,
             "--initial-cluster", self.initial_cluster or self.cluster.initial_cluster,
@@ -125,7 +129,10 @@ class Member:
 class Cluster:
     """Members that know each other. Use as a context manager: nothing is left running."""
 
-    def __init__(self, kinds=("apus", "apus", "apus"), flags=(), token="test"):
+    def __init__(self, kinds=("apus", "apus", "apus"), flags=(), token="test",
+                 client_scheme="http", peer_scheme="http", ctl_flags=()):
+        self.client_scheme, self.peer_scheme = client_scheme, peer_scheme
+        self.ctl_flags = list(ctl_flags)
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="apus-test-"))
         self.flags, self.token = list(flags), token
         self.former = []
@@ -165,7 +172,7 @@ class Cluster:
     def ctl(self, *arguments, endpoints=None, version="3.5", stdin=None, timeout=30, check=False):
         """Runs a stock etcdctl."""
         command = [str(ETCDCTL[version]), "--endpoints", ",".join(endpoints or self.endpoints),
-                   *arguments]
+                   *self.ctl_flags, *arguments]
         done = subprocess.run(command, input=stdin, capture_output=True, text=True,
                               timeout=timeout, env={"PATH": "/usr/bin:/bin", "ETCDCTL_API": "3"})
         if check and done.returncode != 0:

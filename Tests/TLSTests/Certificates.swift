@@ -45,7 +45,9 @@ struct Certificates {
 
   /// Runs a shell without descriptors of this process: another test may have taken them all.
   private static func run(_ script: String) -> Int32 {
-    var words = ["sh", "-c", "exec >/dev/null 2>&1\n" + script].map { strdup($0) } + [nil]
+    let texts = ["sh", "-c", "exec >/dev/null 2>&1\n" + script]
+    var words: [UnsafeMutablePointer<CChar>?] = texts.map { text in strdup(text) }
+    words.append(nil)
     defer { for word in words { free(word) } }
     var child: pid_t = 0
     guard posix_spawn(&child, "/bin/sh", nil, nil, &words, environ) == 0 else { return -1 }

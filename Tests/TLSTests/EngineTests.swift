@@ -132,10 +132,13 @@ import Testing
     #expect(pair.client.verifiedCertificate == nil && pair.client.peerCertificate != nil)
   }
 
-  @Test func aClientWithoutCertificate() throws {
-    let pair = try Pair(files.strictServer(), files.client())
+  @Test(arguments: [(TLSVersion.tls12, "bad certificate"), (.tls13, "certificate required")])
+  func aClientWithoutCertificate(_ version: TLSVersion, _ alert: String) throws {
+    var settings = files.client()
+    settings.maxVersion = version
+    let pair = try Pair(files.strictServer(), settings)
     #expect(pair.serverError?.description == "tls: client didn't provide a certificate")
-    #expect(pair.clientError?.description.hasPrefix("remote error: tls: ") == true)
+    #expect(pair.clientError?.description == "remote error: tls: \(alert)")
   }
 
   @Test func aClientThatIsNotAsked() throws {

@@ -99,9 +99,18 @@ package final class TLSEngine {
     default:
       // A pending alert is in `output` and worth sending.
       phase = .closed
-      throw refusal ?? .fromQueue("tls: handshake failed")
+      let error = refusal ?? .fromQueue("tls: handshake failed")
+      if error == .noCertificate, output.suffix(Self.alert.count) == Self.alert[...] {
+        output[output.count - 1] = Self.badCertificate
+      }
+      throw error
     }
   }
+
+  // What the library tells a client of TLS 1.2 that shows no certificate, and what Go's library says
+  // instead: stock clients print it.
+  private static let alert: Bytes = [21, 3, 3, 0, 2, 2, 40]
+  private static let badCertificate: UInt8 = 42
 
   /// The library asks whether the certificates of the other end will do.
   func verify(_ store: OpaquePointer) -> Bool {

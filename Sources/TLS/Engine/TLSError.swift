@@ -10,6 +10,8 @@ package struct TLSError: Error, Sendable, Equatable, CustomStringConvertible {
   /// The other end has closed before it said goodbye: what came so far may not be all.
   static let truncated = TLSError("unexpected EOF")
 
+  static let noCertificate = TLSError("tls: client didn't provide a certificate")
+
   /// What the library's error queue of this thread holds, which is emptied.
   ///
   /// - Parameter fallback: the text if the queue is empty.
@@ -33,7 +35,7 @@ package struct TLSError: Error, Sendable, Equatable, CustomStringConvertible {
       return "remote error: tls: " + text(ofAlert: reason - SSL_AD_REASON_OFFSET)
     }
     switch reason {
-    case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE: return "tls: client didn't provide a certificate"
+    case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE: return noCertificate.description
     case SSL_R_HTTP_REQUEST, SSL_R_HTTPS_PROXY_REQUEST, SSL_R_WRONG_VERSION_NUMBER,
       SSL_R_UNKNOWN_PROTOCOL, SSL_R_RECORD_LENGTH_MISMATCH, SSL_R_PACKET_LENGTH_TOO_LONG,
       SSL_R_BAD_RECORD_TYPE:

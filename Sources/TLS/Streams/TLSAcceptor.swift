@@ -22,6 +22,9 @@ package final class TLSAcceptor: StreamSecurity {
     package init() {}
   }
 
+  private static let lingeringMax = 128
+  private static let lingerMilliseconds = 500
+
   private struct Handshake {
     let stream: TLSStream
     let deadline: LoopTimer
@@ -37,6 +40,7 @@ package final class TLSAcceptor: StreamSecurity {
   private let queue: HandshakeQueue
   private var handshakes: [UInt64: Handshake] = [:]
   private var last: UInt64 = 0
+  private var lingering = 0
 
   package init(
     source: TLSContextSource, loop: EventLoop, limits: Limits = Limits(),
@@ -122,7 +126,24 @@ package final class TLSAcceptor: StreamSecurity {
       TLSRejection(
         remoteAddress: connection.peerAddress, serverName: engine?.requestedName ?? "",
         certificate: engine?.peerCertificate, error: error))
-    connection.closeWhenFlushed()
     completion(StreamError(error.description))
+    linger(connection, engine)
+  }
+
+  /// Closes once the client has gone too, or has had the time to read why it was refused: what it has
+  /// sent in the meantime would make the system throw that away.
+  private func linger(_ connection: StreamConnection, _ engine: TLSEngine?) {
+    guard lingering < Self.lingeringMax else { return connection.closeWhenFlushed() }
+    lingering += 1
+    let end = LoopTimer(loop: loop) { connection.close() }
+    end.schedule(afterMilliseconds: Self.lingerMilliseconds)
+    connection.onClose = { [weak self] in
+      end.cancel()
+      self?.lingering -= 1
+    }
+    connection.shutdown()
+    // From here on what comes in is dropped.
+    engine?.close()
+    connection.startSocket()
   }
 }

@@ -87,7 +87,7 @@ package final class TLSStream: StreamFilter, @unchecked Sendable {
     if engine.phase == .handshaking {
       return settle(error.map { TLSError($0.description) } ?? TLSError("EOF"))
     }
-    if engine.hasPendingInput, !connection.ownerTakesBytes {
+    if engine.phase == .open, engine.hasPendingInput, !connection.ownerTakesBytes {
       pendingEnd = .some(error)
     } else {
       end(error)
