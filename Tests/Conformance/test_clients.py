@@ -16,6 +16,7 @@ CLIENTS = {
     "etcd3": ["etcd3==0.12.0", "protobuf<3.21", "tenacity<7", "grpcio", "setuptools<81"],
     "aetcd": ["aetcd==1.0.0"],
     "etcd_client": ["etcd-client-py==0.5.1"],
+    "etcd3gw": ["etcd3gw==2.7.0"],
 }
 
 

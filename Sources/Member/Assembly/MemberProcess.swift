@@ -53,10 +53,11 @@ final class MemberProcess {
     let backendThread = try ThreadExecutor(name: "apus-backend")
     // Not waited for at the end: a file that is half written then is removed at the next start.
     let exportThread = try ThreadExecutor(name: "apus-export")
+    let jsonThread = try ThreadExecutor(name: "apus-json")
     let wiring = MemberWiring(
       configuration: configuration, storage: storage, snapshotDirectory: loader.snapshotDirectory,
       loop: loop, logThread: logThread, storeThread: storeThread, backendThread: backendThread,
-      exportThread: exportThread,
+      exportThread: exportThread, jsonThread: jsonThread,
       log: log, metrics: metrics, security: security, fatal: fatal)
     let running = try wiring.start()
     loop.run()

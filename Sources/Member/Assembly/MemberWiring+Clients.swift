@@ -28,7 +28,8 @@ extension MemberWiring {
       quotaExceeded: {
         quota.send(.exceeded(alarmIsRaised: store.status.alarms.hasNoSpace(of: member)))
       },
-      connectionsIdle: { supervisor.send(.connectionsIdle) })
+      connectionsIdle: { supervisor.send(.connectionsIdle) },
+      aside: { [jsonThread] work in jsonThread.execute(work) })
     var time = timespec()
     clock_gettime(CLOCK_REALTIME, &time)
     return ClientGateway(
@@ -52,7 +53,15 @@ extension MemberWiring {
       keepaliveInterval: configuration.keepaliveInterval.nanoseconds,
       keepaliveTimeout: configuration.keepaliveTimeout.nanoseconds,
       slowRequest: configuration.warningUnaryRequestDuration.nanoseconds,
-      usesCertificateNames: configuration.clientSecurity.clientCertAuth, http: httpSettings)
+      usesCertificateNames: configuration.clientSecurity.clientCertAuth,
+      connectionsMax: Self.connectionsMax, http: httpSettings)
+  }
+
+  /// What the process may open, less some for files and peers, as in etcd.
+  private static var connectionsMax: Int {
+    var limit = rlimit()
+    guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return 1024 }
+    return max(64, Int(clamping: limit.rlim_cur) - 150)
   }
 
   private var httpSettings: HTTPSettings {

@@ -16,6 +16,7 @@ struct MemberWiring {
   let storeThread: ThreadExecutor
   let backendThread: ThreadExecutor
   let exportThread: ThreadExecutor
+  let jsonThread: ThreadExecutor
   let log: EtcdLogger
   let metrics: MemberMetrics
   let security: MemberSecurity

@@ -121,8 +121,8 @@ final class ClientConnection: GRPCServerDelegate {
   /// Asks the client to go elsewhere; running calls may finish.
   func shutdown(now: UInt64) {
     guard let session else {
-      if !(http1?.isBusy ?? false) { close() }
-      return
+      if let http1 { return http1.shutdown() }
+      return close()
     }
     session.shutdown(now: now)
     if session.openCallCount == 0 { finishAfterOutput() } else { touch() }

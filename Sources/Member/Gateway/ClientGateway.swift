@@ -16,6 +16,8 @@ enum GatewayInput: Sendable {
   case proposalsDropped([UInt64], RaftCore.DropReason)
   case exported(id: UInt64, Result<String, BackendError>)
   case chunks(id: UInt64, [Bytes], isLast: Bool)
+  /// An answer's JSON, written on another thread; nil if it has none.
+  case encodedJSON(id: UInt64, Bytes?)
   case peerResponse(id: UInt64, status: Int?, body: Bytes)
   /// A read that another member asks for.
   case forwarded(ForwardedRead)
@@ -58,6 +60,8 @@ struct GatewayOutlets: Sendable {
   /// This member's quota does not allow a request; answered by `spaceAlarmSettled`.
   var quotaExceeded: @Sendable () -> Void
   var connectionsIdle: @Sendable () -> Void
+  /// Runs what would hold up the loop on another thread, in order.
+  var aside: @Sendable (@escaping @Sendable () -> Void) -> Void
 }
 
 /// The actor in front of clients: HTTP/2 and gRPC, HTTP/1.1, request checks, batching, replies.
@@ -75,6 +79,8 @@ actor ClientGateway {
   static let watchQueueBytesMax = 4 << 20
   /// Keepalives of one stream that may wait before the next are not read.
   static let keepAlivesQueuedMax = 1000
+  /// What a connection without a request is given, nanoseconds, when there are too many.
+  private static let idleBeforeEviction: UInt64 = 5 * 1_000_000_000
   /// Connections that may wait for the member to join.
   static let earlyConnectionsMax = 1024
 
@@ -96,6 +102,8 @@ actor ClientGateway {
   private var nextConnection: UInt64 = 1
   /// Connections accepted before the member has joined; they are read from then on.
   private var early: [ClientConnection] = []
+  /// The tick in which idle connections were last closed for want of room.
+  private var evictedAt = -1
   private(set) var isServing = false
   private(set) var isShuttingDown = false
 
@@ -109,6 +117,8 @@ actor ClientGateway {
   var watchStreams: [UInt64: WatchStream] = [:]
   var keepAlives: [UInt64: KeepAliveStream] = [:]
   var concurrency = ConcurrencyTable()
+  /// Calls whose answers are being written in JSON on another thread, and the size of each.
+  var jsonCalls: [UInt64: (call: JSONCall, messageBytes: Int)] = [:]
   var reconfiguration = ReconfigurationTable()
   var transfers: [(target: MemberID, call: CallHandle, deadline: UInt64)] = []
   var alarmWaiters: [CallHandle] = []
@@ -211,6 +221,7 @@ actor ClientGateway {
     case .proposalsDropped(let ids, let reason): proposalsDropped(ids, reason)
     case .exported(let id, let result): snapshotExported(id, result)
     case .chunks(let id, let chunks, let isLast): sendChunks(id, chunks, isLast: isLast)
+    case .encodedJSON(let id, let json): encodedJSON(id: id, json)
     case .peerResponse(let id, let status, let body): peerAnswered(id, status, body)
     case .forwarded(let request): serveForwarded(request)
     case .promote(let request, let member): promoteForPeer(request, member)
@@ -295,7 +306,7 @@ actor ClientGateway {
   private func accept(
     _ stream: StreamConnection, _ protocols: ClientConnection.Protocols, onlyMetrics: Bool = false
   ) {
-    guard !isShuttingDown else { return stream.close() }
+    guard !isShuttingDown, hasRoom() else { return stream.close() }
     var handlers = handlers
     var configuration = sessionConfiguration
     configuration.acceptsHTTP = protocols != .grpc
@@ -320,6 +331,30 @@ actor ClientGateway {
     early.append(connection)
     // Nobody reads these yet, so nobody notices when their clients give up.
     if early.count > Self.earlyConnectionsMax { early.removeFirst().close() }
+  }
+
+  /// Whether another connection may be served. When there are too many, those go first that have been
+  /// without a request for longest; once per tick, since finding them costs.
+  private func hasRoom() -> Bool {
+    guard connections.count >= settings.connectionsMax else { return true }
+    guard evictedAt != ticks else { return false }
+    evictedAt = ticks
+    let now = executor.now
+    let idle = connections.values.compactMap { connection in
+      connection.idleSince.flatMap {
+        $0 + Self.idleBeforeEviction < now ? (since: $0, connection) : nil
+      }
+    }
+    let surplus = max(1, settings.connectionsMax / 32)
+    for (_, connection) in idle.sorted(by: { ($0.since, $0.1.id) < ($1.since, $1.1.id) })
+      .prefix(surplus)
+    {
+      connection.close()
+    }
+    log.warn(
+      "too many client connections; closing idle ones", ("limit", settings.connectionsMax),
+      ("closed", min(surplus, idle.count)))
+    return connections.count < settings.connectionsMax
   }
 
   private func read(from connection: ClientConnection) {
@@ -396,5 +431,7 @@ struct GatewaySettings: Sendable {
   var slowRequest: UInt64
   /// `--client-cert-auth`: a verified certificate's common name is that of a user.
   var usesCertificateNames: Bool
+  /// Client connections open at a time.
+  var connectionsMax: Int
   var http: HTTPSettings
 }

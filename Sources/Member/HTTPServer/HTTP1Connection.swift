@@ -43,6 +43,11 @@ final class HTTP1Connection: HTTPResponder {
     self.stream = stream
   }
 
+  /// No request is begun any more: the answer under way is the last.
+  func shutdown() {
+    if isBusy { closesAfterAnswer = true } else { finishConnection() }
+  }
+
   /// Whether a request is being answered.
   var isBusy: Bool { !requests.isEmpty || socket != nil }
 
@@ -123,7 +128,7 @@ final class HTTP1Connection: HTTPResponder {
     requests[0].body = []
     unwantedBytes = 0
     omitsBody = head.method == "HEAD"
-    closesAfterAnswer = !head.keepAlive
+    if !head.keepAlive { closesAfterAnswer = true }
     if connection.acceptsWebSocket(head), WebSocketUpgrade.isAskedFor(by: head) {
       return upgrade(head)
     }

@@ -30,7 +30,20 @@ extension ClientGateway {
         received: { call, message in self.received(call, message) },
         halfClosed: { call in self.halfClosed(call) },
         cancelled: { call in self.cancelled(call) },
-        writable: { call in self.writable(call) }))
+        writable: { call in self.writable(call) },
+        encodeAside: { call, route, message in self.encodeAside(call, route, message) }))
+  }
+
+  private func encodeAside(_ call: JSONCall, _ route: JSONRoute, _ message: Bytes) {
+    let id = ids.next()
+    jsonCalls[id] = (call, message.count)
+    let inbox = inbox
+    outlets.aside { inbox.send(.encodedJSON(id: id, try? route.encode(message))) }
+  }
+
+  func encodedJSON(id: UInt64, _ json: Bytes?) {
+    guard let (call, count) = jsonCalls.removeValue(forKey: id) else { return }
+    call.encoded(json, messageBytes: count)
   }
 
   /// Metadata of a call from the headers of its request: `Authorization`, all that is called

@@ -9,11 +9,17 @@ struct JSONCallHandlers {
   var halfClosed: (ServerCall) -> Void
   var cancelled: (ServerCall) -> Void
   var writable: (ServerCall) -> Void
+  /// Writes a large answer's JSON on another thread; `JSONCall.encoded` follows.
+  var encodeAside: (JSONCall, JSONRoute, Bytes) -> Void
 }
 
 /// One call of the API that came as JSON over HTTP: turns the body into the call's messages, and its
 /// answers into the HTTP answer. The call itself is made like any other.
 final class JSONCall: HTTPRequestHandler, LocalCallOwner {
+  /// Answers larger than this are turned into JSON on another thread: ten thousand keys would hold up
+  /// everybody else for tens of milliseconds.
+  static let inlineBytesMax = 64 << 10
+
   private let exchange: HTTPExchange
   private let route: JSONRoute
   private let handlers: JSONCallHandlers
@@ -31,6 +37,10 @@ final class JSONCall: HTTPRequestHandler, LocalCallOwner {
   /// A unary call's answer, until its status is known.
   private var answer: Bytes?
   private var isOver = false
+  /// Answers on the other thread, and their bytes.
+  private var aside = (count: 0, bytes: 0)
+  /// How the call ended while some were there.
+  private var ending: GRPCStatus?
 
   /// - Parameters:
   ///   - messageBytesMax: largest message accepted.
@@ -50,27 +60,28 @@ final class JSONCall: HTTPRequestHandler, LocalCallOwner {
   // MARK: - The request
 
   func received(_ bytes: UnsafeRawBufferPointer) {
-    for byte in bytes {
-      // A call that takes one message does not look at what follows it.
-      if isOver || hasEnded || (hasRequest && !route.method.isBidirectional) { return }
-      take(byte)
+    var rest = bytes
+    // A call that takes one message does not look at what follows it.
+    while !rest.isEmpty, !isOver, !hasEnded, !hasRequest || route.method.isBidirectional {
+      let outcome = scanner.scan(rest)
+      switch outcome {
+      case .needMore:
+        if scanner.isInValue { append(rest) }
+        return
+      case .value(let end):
+        append(UnsafeRawBufferPointer(rebasing: rest[..<end]))
+        rest = UnsafeRawBufferPointer(rebasing: rest[end...])
+        valueCompleted()
+      case .failed(let reason): return malformed(reason)
+      }
     }
   }
 
-  private func take(_ byte: UInt8) {
-    let step = scanner.step(byte)
-    switch step {
-    case .goOn, .complete:
-      guard scanner.isInValue || step == .complete else { return }
-      text.append(byte)
-      guard text.count <= JSONRoute.textBytesMax(messageBytesMax: messageBytesMax) else {
-        return tooLarge(text.count)
-      }
-      if step == .complete { valueCompleted() }
-    case .completeBefore:
-      valueCompleted()
-      if !hasEnded, !isOver { take(byte) }
-    case .failed(let reason): malformed(reason)
+  private func append(_ bytes: UnsafeRawBufferPointer) {
+    guard !isOver, !hasEnded else { return }
+    text.append(contentsOf: bytes)
+    if text.count > JSONRoute.textBytesMax(messageBytesMax: messageBytesMax) {
+      tooLarge(text.count)
     }
   }
 
@@ -85,6 +96,7 @@ final class JSONCall: HTTPRequestHandler, LocalCallOwner {
   }
 
   private func valueCompleted() {
+    guard !isOver, !hasEnded else { return }
     var value = Bytes()
     swap(&value, &text)
     do throws(JSONFailure) {
@@ -157,26 +169,48 @@ final class JSONCall: HTTPRequestHandler, LocalCallOwner {
 
   // MARK: - The answer
 
-  var queuedBytes: Int { exchange.queuedBytes }
+  var queuedBytes: Int { exchange.queuedBytes + aside.bytes }
 
   func call(_ call: ServerCall, sent message: Bytes) {
     guard !isOver else { return }
-    do {
-      let json = try route.encode(message)
-      guard route.isStreaming else { return answer = json }
-      if !exchange.hasBegun { exchange.begin(status: 200, headers: JSONStatus.answerHeaders) }
-      exchange.send(Bytes("{\"result\":".utf8) + json + Bytes("}\n".utf8))
-    } catch {
-      // Our own answer: nothing a client could have caused.
-      let status = GRPCStatus(.internal, "apus: the answer has no JSON form: \(error)")
-      if call.cancelLocally() { handlers.cancelled(call) }
-      self.call(call, finished: status)
+    // Those that follow one on the other thread must not overtake it.
+    guard aside.count > 0 || message.count > Self.inlineBytesMax else {
+      return deliver(try? route.encode(message))
     }
+    aside.count += 1
+    aside.bytes += message.count
+    handlers.encodeAside(self, route, message)
+  }
+
+  /// The other thread is done with a message of so many bytes. Nil: it has no JSON form.
+  func encoded(_ json: Bytes?, messageBytes: Int) {
+    aside.count -= 1
+    aside.bytes -= messageBytes
+    deliver(json)
+    guard aside.count == 0, !isOver else { return }
+    if let ending { end(ending) } else { writable() }
+  }
+
+  private func deliver(_ json: Bytes?) {
+    guard !isOver else { return }
+    guard let json else {
+      // Our own answer: nothing a client could have caused.
+      if let call, call.cancelLocally() { handlers.cancelled(call) }
+      return end(GRPCStatus(.internal, "apus: the answer has no JSON form"))
+    }
+    guard route.isStreaming else { return answer = json }
+    if !exchange.hasBegun { exchange.begin(status: 200, headers: JSONStatus.answerHeaders) }
+    exchange.send(Bytes("{\"result\":".utf8) + json + Bytes("}\n".utf8))
   }
 
   func call(_ call: ServerCall, finished status: GRPCStatus) {
     guard !isOver else { return }
     self.call = nil
+    if aside.count > 0 { ending = status } else { end(status) }
+  }
+
+  private func end(_ status: GRPCStatus) {
+    guard !isOver else { return }
     guard route.isStreaming else {
       guard status.isOK else { return fail(status) }
       isOver = true
@@ -187,10 +221,9 @@ final class JSONCall: HTTPRequestHandler, LocalCallOwner {
     }
     isOver = true
     if !exchange.hasBegun {
-      exchange.begin(
-        status: status.isOK ? 200 : JSONStatus.http(status.code),
-        headers: status.isOK
-          ? Array(JSONStatus.answerHeaders.prefix(1)) : JSONStatus.errorHeaders(status))
+      let headers =
+        status.isOK ? Array(JSONStatus.answerHeaders.prefix(1)) : JSONStatus.errorHeaders(status)
+      exchange.begin(status: status.isOK ? 200 : JSONStatus.http(status.code), headers: headers)
     }
     if !status.isOK { exchange.send(JSONStatus.streamBody(status)) }
     exchange.end()

@@ -4,7 +4,16 @@ import Base
 ///
 /// What it says of errors is worded as by Go's decoder, which clients of etcd's gateway know.
 struct JSONScanner {
-  enum Step: Equatable {
+  /// What a run of bytes came to.
+  enum Outcome: Equatable {
+    /// All bytes are used, and the last value is not complete.
+    case needMore
+    /// A value ends before this offset.
+    case value(end: Int)
+    case failed(String)
+  }
+
+  private enum Step: Equatable {
     /// The byte belongs to a value that is not complete, or to the space between two.
     case goOn
     /// The byte is the last one of a value.
@@ -30,8 +39,31 @@ struct JSONScanner {
   /// Whether a value has begun.
   private(set) var isInValue = false
 
+  /// Takes bytes up to the end of a value. Space before it counts as part of it.
+  mutating func scan(_ bytes: UnsafeRawBufferPointer) -> Outcome {
+    var at = 0
+    while at < bytes.count {
+      if case .string = state {
+        // Most of a request is long strings.
+        while at < bytes.count, Self.isPlainText(bytes[at]) { at += 1 }
+        if at == bytes.count { break }
+      }
+      switch step(bytes[at]) {
+      case .goOn: at += 1
+      case .complete: return .value(end: at + 1)
+      case .completeBefore: return .value(end: at)
+      case .failed(let reason): return .failed(reason)
+      }
+    }
+    return .needMore
+  }
+
+  private static func isPlainText(_ byte: UInt8) -> Bool {
+    byte >= 0x20 && byte != UInt8(ascii: "\"") && byte != UInt8(ascii: "\\")
+  }
+
   /// Takes the next byte.
-  mutating func step(_ byte: UInt8) -> Step {
+  private mutating func step(_ byte: UInt8) -> Step {
     if Self.isSpace(byte), let step = space() { return step }
     isInValue = true
     switch state {
