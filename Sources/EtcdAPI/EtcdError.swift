@@ -125,4 +125,13 @@ extension EtcdError {
   package static let unhealthy = EtcdError(.unavailable, "etcdserver: unhealthy cluster")
   package static let learnerUnsupported = EtcdError(
     .failedPrecondition, "etcdserver: rpc not supported for learner")
+
+  // Downgrades.
+  package static let downgradeVersionMalformed = EtcdError(
+    .invalidArgument, "etcdserver: wrong downgrade target version format")
+  package static let downgradeVersionInvalid = EtcdError(
+    .invalidArgument, "etcdserver: invalid downgrade target version")
+  package static let clusterVersionUnknown = EtcdError(
+    .failedPrecondition, "etcdserver: cluster version not found during downgrade")
+  package static let methodUnknown = EtcdError(.unknown, "etcdserver: unknown method")
 }

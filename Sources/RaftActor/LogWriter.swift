@@ -1,6 +1,14 @@
 package import Actors
 import Base
 
+/// Facts for the metrics. Times are nanoseconds.
+package enum LogMeasure: Sendable {
+  case wrote(bytes: Int, nanoseconds: UInt64)
+  case synced(nanoseconds: UInt64)
+  /// A snapshot's mark was encoded, and written durably.
+  case marked(encoding: UInt64, saving: UInt64)
+}
+
 /// The actor that owns the write-ahead log: everything that queued up while it was syncing becomes
 /// durable with one write and one sync.
 ///
@@ -11,20 +19,16 @@ package actor LogWriter {
     package var persisted: @Sendable (UInt64) -> Void
     /// The log can no longer be written; does not return.
     package var failed: @Sendable (WALError) -> Void
-    /// A sync took this many nanoseconds.
-    package var synced: @Sendable (UInt64) -> Void
-    /// The log has grown by this many bytes.
-    package var wrote: @Sendable (Int) -> Void
+    package var measured: @Sendable (LogMeasure) -> Void
 
     package init(
       persisted: @escaping @Sendable (UInt64) -> Void,
       failed: @escaping @Sendable (WALError) -> Void,
-      synced: @escaping @Sendable (UInt64) -> Void, wrote: @escaping @Sendable (Int) -> Void
+      measured: @escaping @Sendable (LogMeasure) -> Void
     ) {
       self.persisted = persisted
       self.failed = failed
-      self.synced = synced
-      self.wrote = wrote
+      self.measured = measured
     }
   }
 
@@ -70,16 +74,18 @@ package actor LogWriter {
     do throws(WALError) {
       var mustSync = false
       var released: LogIndex?
+      var markEncoding: UInt64?
       for batch in batches {
-        if let snapshot = batch.snapshot { log.append(snapshot: snapshot) }
+        if let snapshot = batch.snapshot {
+          let start = monotonicNanoseconds()
+          log.append(snapshot: snapshot)
+          markEncoding = monotonicNanoseconds() - start
+        }
         log.append(hardState: batch.hardState, entries: batch.entries)
         mustSync = mustSync || batch.mustSync
         released = batch.releaseThrough ?? released
       }
-      outlets.wrote(log.pendingBytes)
-      let start = monotonicNanoseconds()
-      try log.flush(sync: mustSync && syncs)
-      if mustSync { outlets.synced(monotonicNanoseconds() - start) }
+      try flush(sync: mustSync && syncs, markEncoding: markEncoding)
       if let last = batches.last { outlets.persisted(last.sequence) }
       if let released {
         log.release(through: released)
@@ -89,6 +95,21 @@ package actor LogWriter {
       outlets.failed(error)
     }
     prepareNextSegment()
+  }
+
+  private func flush(sync: Bool, markEncoding: UInt64?) throws(WALError) {
+    let bytes = log.pendingBytes
+    let start = monotonicNanoseconds()
+    try log.flush(sync: false)
+    let written = monotonicNanoseconds()
+    outlets.measured(.wrote(bytes: bytes, nanoseconds: written - start))
+    guard sync else { return }
+    try log.flush(sync: true)
+    let synced = monotonicNanoseconds()
+    outlets.measured(.synced(nanoseconds: synced - written))
+    if let markEncoding {
+      outlets.measured(.marked(encoding: markEncoding, saving: synced - start))
+    }
   }
 
   /// Zeroes the next segment bit by bit ahead of need, so that no batch has to wait for all of it.

@@ -20,10 +20,12 @@ package enum BackendInput: Sendable {
 package enum BackendReport: Sendable {
   case committed(id: UInt64, index: LogIndex, nanoseconds: UInt64)
   case defragmented(id: UInt64, BackendError?)
+  case defragmentationBegan
+  case defragmentationEnded(nanoseconds: UInt64, BackendError?)
   /// The file holds the store as of this entry.
   case exported(id: UInt64, path: String, Result<LogIndex, BackendError>)
   case installed(Result<SnapshotContents, BackendError>)
-  case hashed(id: UInt64, Result<UInt32, BackendError>)
+  case hashed(id: UInt64, Result<UInt32, BackendError>, nanoseconds: UInt64)
   /// A commit failed. Of a full disk or map nothing was written: it may be tried again.
   case failed(BackendError)
 }
@@ -45,6 +47,7 @@ package actor BackendWriter {
   /// Callers of the defragmentation under way, and of the one after it.
   private var defragmenting: [UInt64] = []
   private var defragmentNext: [UInt64] = []
+  private var defragmentationStart: UInt64 = 0
   private let report: @Sendable (BackendReport) -> Void
 
   /// - Parameter exporter: where snapshot files are written, which takes long for large stores.
@@ -77,6 +80,7 @@ package actor BackendWriter {
     case .install(let path):
       // It leaves a file without free space, which is what was asked for.
       for id in defragmenting + defragmentNext { report(.defragmented(id: id, nil)) }
+      if !defragmenting.isEmpty { reportEnd(nil) }
       defragmenting = []
       defragmentNext = []
       report(
@@ -85,7 +89,9 @@ package actor BackendWriter {
             try ReceivedStore.install(path, into: backend)
           }))
     case .hash(let id):
-      report(.hashed(id: id, Result { () throws(BackendError) in try backend.hashBackend() }))
+      let start = monotonicNanoseconds()
+      let result = Result { () throws(BackendError) in try backend.hashBackend() }
+      report(.hashed(id: id, result, nanoseconds: monotonicNanoseconds() - start))
     }
   }
 
@@ -113,6 +119,8 @@ package actor BackendWriter {
 
   private func beginDefragment(_ ids: [UInt64]) {
     defragmenting = ids
+    defragmentationStart = monotonicNanoseconds()
+    report(.defragmentationBegan)
     do throws(BackendError) {
       try backend.beginDefragment()
       inbox.send(.continueDefragment)
@@ -137,11 +145,17 @@ package actor BackendWriter {
 
   private func endDefragment(_ error: BackendError?) {
     for id in defragmenting { report(.defragmented(id: id, error)) }
+    reportEnd(error)
     defragmenting = []
     guard !defragmentNext.isEmpty else { return }
     let ids = defragmentNext
     defragmentNext = []
     beginDefragment(ids)
+  }
+
+  private func reportEnd(_ error: BackendError?) {
+    let took = monotonicNanoseconds() - defragmentationStart
+    report(.defragmentationEnded(nanoseconds: took, error))
   }
 
   private func commit(_ sealed: SealedBuffer) {

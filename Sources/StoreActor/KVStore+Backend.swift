@@ -40,7 +40,11 @@ extension KVStore {
     case .defragmented(let id, let error):
       reading { () throws(BackendError) in try machine.kv.store.buffers.renew() }
       replies.append(reply(id, error) { [] })
-    case .hashed(let id, let result):
+    case .defragmentationBegan: outlets.measured(.defragmentationBegan)
+    case .defragmentationEnded(let nanoseconds, let error):
+      outlets.measured(.defragmentationEnded(nanoseconds: nanoseconds, error))
+    case .hashed(let id, let result, let nanoseconds):
+      outlets.measured(.hashed(nanoseconds: nanoseconds))
       switch result {
       case .success(let hash):
         let message = Etcdserverpb_HashResponse.with {
@@ -71,7 +75,8 @@ extension KVStore {
   private func commitFailed(_ error: BackendError) {
     switch error {
     case .diskFull, .mapFull:
-      raiseNoSpace()
+      outlets.diskFull(
+        machine.alarms.alarms.hasNoSpace(of: machine.settings.member), "\(error)")
       retryCommitsAtTick = ticks + 10
     default: outlets.failed("\(error)")
     }

@@ -14,6 +14,9 @@ extension KVStore {
   /// Sees to what an accepted compaction leaves to do.
   func compactionAccepted(_ compaction: AcceptedCompaction) {
     hub.compacted(to: compaction.revision)
+    if !compactionUnderWay {
+      compactionBegan = (monotonicNanoseconds(), machine.kv.removedRecords)
+    }
     compactionUnderWay = true
     if settings.hashesCompactions, let previous = compaction.completedBefore {
       compactionHash = machine.kv.beginCompactionHash(after: previous)
@@ -33,7 +36,11 @@ extension KVStore {
   func compactSlice() {
     guard hasCompactionWork else { return }
     let isBehind = machine.kv.store.buffers.pendingBytes > 2 * Self.commitBytes
+    let start = monotonicNanoseconds()
     let isDone = !isBehind && advanceCompaction()
+    if !isBehind {
+      outlets.measured(.compactionStep(nanoseconds: monotonicNanoseconds() - start))
+    }
     if isDone {
       compactionFinished()
     } else if isBehind || waitingDefragments.isEmpty {
@@ -71,7 +78,12 @@ extension KVStore {
       reportedCompactRevision = finished
       machine.kv.store.buffers.put(
         .meta, BackendKey.finishedCompactRevision, RevisionKey.bytes(Revision(main: finished)))
-      outlets.compactionFinished(finished, compactionHashes.last { $0.revision == finished }?.hash)
+      outlets.compactionFinished(
+        FinishedCompaction(
+          revision: finished, hash: compactionHashes.last { $0.revision == finished }?.hash,
+          nanoseconds: monotonicNanoseconds() - compactionBegan.at,
+          records: machine.kv.removedRecords - compactionBegan.removed,
+          sizeBytes: Int64(backend.sizeBytes), sizeInUseBytes: Int64(backend.sizeInUseBytes)))
     }
     let waiters = compactionWaiters.filter { $0.revision <= finished }
     if !waiters.isEmpty {
@@ -112,6 +124,7 @@ extension KVStore {
   func resetCompaction() {
     compactionHash = nil
     compactionHashes = []
+    compactionBegan = (monotonicNanoseconds(), machine.kv.removedRecords)
     reportedCompactRevision = machine.kv.finishedCompactRevision
     compactionUnderWay =
       machine.kv.finishedCompactRevision < machine.kv.compactRevision

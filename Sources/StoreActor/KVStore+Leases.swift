@@ -40,6 +40,7 @@ extension KVStore {
       writer.field(1, signed: id)
       return (InternalRequestEnvelope.Kind.leaseRevoke, writer.bytes)
     }
+    outlets.measured(.expired(leases: requests.count))
     // Under root's name: the keys of an expired lease go, whoever may write them.
     let caller =
       machine.auth.isEnabled
@@ -53,7 +54,9 @@ extension KVStore {
       $0.id = lease
     }
     switch machine.lessor.renew(lease, now: monotonicNanoseconds()) {
-    case .renewed(let ttl): response.ttl = ttl
+    case .renewed(let ttl):
+      response.ttl = ttl
+      machine.counts.renewals += 1
     case .notFound: break
     case .expiredPendingRevoke:
       expiring.append((id, lease))

@@ -38,6 +38,7 @@ final class StreamedRange: LongRead {
 
 final class LongHash: LongRead {
   var cursor: HashCursor
+  let startedAt = monotonicNanoseconds()
 
   init(id: UInt64, cursor: HashCursor) {
     self.cursor = cursor
@@ -90,6 +91,7 @@ extension KVStore {
     case let read as LongHash:
       _ = try machine.kv.advance(&read.cursor, records: Self.sliceVisits)
       guard let result = read.cursor.result else { return false }
+      outlets.measured(.hashedRevision(nanoseconds: monotonicNanoseconds() - read.startedAt))
       answer(read.id, try message(result))
     default: preconditionFailure("a long read of unknown kind")
     }

@@ -15,7 +15,9 @@ extension KVStore {
   }
 
   func serve(_ reads: [StoreRead]) {
+    var before = monotonicNanoseconds()
     for read in reads {
+      var succeeded = true
       do {
         if let message = try serve(read) {
           replies.append(StoreReply(id: read.id, outcome: .message(message)))
@@ -24,13 +26,18 @@ extension KVStore {
         fail(read.id, error)
       } catch let error as KVError {
         fail(read.id, EtcdError(error))
+        succeeded = false
       } catch let error as LeaseError {
         fail(read.id, EtcdError(error))
       } catch {
         fail(read.id, EtcdError(.internal, "\(error)"))
       }
+      // One look at the clock per read: the end of one is the beginning of the next.
+      let after = monotonicNanoseconds()
+      if case .range = read.kind { outlets.rangeTook(succeeded, after - before) }
+      before = after
     }
-    outlets.measured(.ranges(reads.count))
+    outlets.measured(.applied(machine.takeCounts()))
   }
 
   func fail(_ id: UInt64, _ error: EtcdError) {
@@ -41,13 +48,17 @@ extension KVStore {
   private func serve(_ read: StoreRead) throws -> Bytes? {
     if machine.auth.isEnabled, let caller = read.caller { try authorize(read.kind, caller) }
     switch read.kind {
-    case .range(let request): return try range(request, read)
+    case .range(let request):
+      machine.counts.ranges += 1
+      return try range(request, read)
     case .rangeStream(let request):
+      machine.counts.ranges += 1
       let stream = StreamedRange(id: read.id, cursor: try machine.kv.openRange(request))
       stream.caller = read.caller
       longReads.append(stream)
       return nil
     case .txn(let request):
+      machine.counts.ranges += UInt64(request.success.count)
       return machine.responseEncoder.encode(try machine.kv.readOnlyTxn(request))
     case .hashKV(let revision):
       if let hash = compactionHashes.last(where: { $0.revision == revision }) {

@@ -22,13 +22,16 @@ extension KVStore {
   /// Encodes on this thread what the gateway only has to send.
   func deliverWatchOutput() {
     let term = machine.appliedTerm
-    outlets.deliver(
-      hub.takeOutput().map { delivery in
-        (
-          delivery.stream,
-          delivery.outputs.flatMap { watchEncoder.encode($0, term: term) }
-        )
-      })
+    var counts = WatchDeliveryCounts()
+    let deliveries = hub.takeOutput().map { delivery in
+      let messages = delivery.outputs.flatMap { output in
+        counts.count(output)
+        return watchEncoder.encode(output, term: term)
+      }
+      counts.messages += messages.count
+      return (delivery.stream, messages)
+    }
+    outlets.deliver(deliveries, counts)
     hubHasWork = true
   }
 
@@ -55,6 +58,16 @@ extension KVStore {
       request, changes: changes, through: through, storeRevision: kv.currentRevision
     ) { change in
       kv.previousKeyValue(of: change.key, before: change.revision.main)
+    }
+  }
+}
+
+extension WatchDeliveryCounts {
+  fileprivate mutating func count(_ output: WatchOutput) {
+    switch output {
+    case .events(let batch): events += batch.events.count
+    case .progress: progress += 1
+    case .created, .refused, .canceled, .compacted: control += 1
     }
   }
 }

@@ -95,6 +95,8 @@ package actor KVStore {
   var compactionHashes: [KeyValueHash] = []
   /// Replies that are due once a buffer is in the file.
   var uncommittedReplies: [(buffer: UInt64, reply: StoreReply)] = []
+  /// When the compaction under way was accepted, and the records removed until then.
+  var compactionBegan: (at: UInt64, removed: UInt64) = (0, 0)
   /// Defragmentations to be begun after the compaction under way.
   var waitingDefragments: [UInt64] = []
 
@@ -136,6 +138,7 @@ package actor KVStore {
     sealedIndex = machine.applied
     compactionUnderWay = machine.kv.finishedCompactRevision < machine.kv.compactRevision
     reportedCompactRevision = machine.kv.finishedCompactRevision
+    compactionBegan = (monotonicNanoseconds(), 0)
     board = Mutex(Self.status(machine, backend, hub, []))
   }
 
@@ -217,6 +220,7 @@ package actor KVStore {
       sizeInUseBytes: Int64(backend.sizeInUseBytes) + pending,
       alarms: machine.alarms.alarms, membership: machine.membership,
       auth: machine.auth, leaseCount: machine.lessor.count, keyCount: machine.kv.index.liveCount,
+      readViews: backend.openViews,
       watch: hub.statistics, compactionHashes: compactionHashes)
   }
 
@@ -227,6 +231,7 @@ package actor KVStore {
       preconditionFailure("entries handed out while a snapshot is being installed")
     }
     let now = monotonicNanoseconds()
+    var before = now
     let size = Int64(backend.sizeBytes)
     for entry in entries {
       let pending = Int64(machine.kv.store.buffers.pendingBytes)
@@ -238,13 +243,19 @@ package actor KVStore {
       } catch {
         outlets.failed("\(error)")
       }
+      let (kind, failure) = (output.kind, output.failure)
       finish(entry)
+      // One look at the clock per entry: the end of one is the beginning of the next.
+      let after = monotonicNanoseconds()
+      if let kind { outlets.applyTook(kind, failure == nil, after - before) }
+      if after - before > settings.slowApply {
+        outlets.measured(
+          .slowApply(
+            nanoseconds: after - before, request: RequestText.entry(entry), failure: failure))
+      }
+      before = after
     }
     outlets.measured(.applied(machine.takeCounts()))
-    let took = monotonicNanoseconds() - now
-    if took > settings.slowApply {
-      outlets.measured(.slowApply(nanoseconds: took, entries: entries.count))
-    }
   }
 
   /// Sees to what an entry left to do, in the step that makes it readable.

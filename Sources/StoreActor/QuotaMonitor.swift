@@ -7,6 +7,8 @@ package enum QuotaInput: Sendable {
   /// A request did not fit, here or when it was applied. With the state of this member's alarm then,
   /// which operators may clear at any time.
   case exceeded(alarmIsRaised: Bool)
+  /// The disk has no room for what was applied.
+  case diskFull(alarmIsRaised: Bool, reason: String)
   /// The alarm's proposal was applied (true) or failed.
   case settled(Bool)
   case size(bytes: Int64)
@@ -68,7 +70,12 @@ package actor QuotaMonitor {
     switch input {
     case .exceeded(let alarmIsRaised):
       guard !alarmIsRaised else { return outlets.settled() }
-      raise()
+      raise("message exceeded backend quota; raising alarm")
+    case .diskFull(let alarmIsRaised, let reason):
+      guard !alarmIsRaised else { return outlets.settled() }
+      raise(
+        "the store has no room on its disk; raising alarm NOSPACE. What was acknowledged is in the log; "
+          + "reads go on. Make room, then clear the alarm (alarm disarm): \(reason)")
     case .settled:
       isProposing = false
       outlets.settled()
@@ -78,10 +85,10 @@ package actor QuotaMonitor {
     }
   }
 
-  private func raise() {
+  private func raise(_ message: String) {
     guard !isProposing else { return }
     isProposing = true
-    outlets.warn("message exceeded backend quota; raising alarm", size, quota ?? 0)
+    outlets.warn(message, size, quota ?? 0)
     var request = ProtobufWriter()
     request.field(1, UInt64(Etcdserverpb_AlarmRequest.AlarmAction.activate.rawValue))
     request.field(2, member)

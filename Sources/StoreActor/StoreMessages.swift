@@ -97,6 +97,8 @@ package struct StoreStatus: Sendable {
   package var auth: AuthState
   package var leaseCount: Int
   package var keyCount: Int
+  /// Open views of the file.
+  package var readViews: Int
   package var watch: WatchStatistics
   /// Of the last compactions, oldest first; empty unless they are to be compared.
   package var compactionHashes: [KeyValueHash]
@@ -106,7 +108,8 @@ package struct StoreStatus: Sendable {
 package struct StoreOutlets: Sendable {
   package var reply: @Sendable ([StoreReply]) -> Void
   /// Encoded watch responses of one stream, in order.
-  package var deliver: @Sendable ([(stream: UInt64, messages: [Bytes])]) -> Void
+  package var deliver:
+    @Sendable ([(stream: UInt64, messages: [Bytes])], WatchDeliveryCounts) -> Void
   /// One part of a streamed range; the last one is followed by a reply without message.
   package var stream: @Sendable (_ id: UInt64, _ message: Bytes) -> Void
   package var applied: @Sendable (LogIndex) -> Void
@@ -121,20 +124,27 @@ package struct StoreOutlets: Sendable {
     @Sendable (Term, AuthCaller, [(InternalRequestEnvelope.Kind, Bytes)]) -> Void
   /// This member's quota is exceeded: raise the alarm, unless it is raised already.
   package var raiseNoSpace: @Sendable (_ alarmIsRaised: Bool) -> Void
+  /// The disk has no room: raise the alarm, unless it is raised already.
+  package var diskFull: @Sendable (_ alarmIsRaised: Bool, _ reason: String) -> Void
   package var membershipChanged: @Sendable (Membership) -> Void
   /// Users, roles or tokens are others than before; the status shows them.
   package var authChanged: @Sendable () -> Void
-  /// With the hash of the history before it, if that was taken.
-  package var compactionFinished: @Sendable (Int64, UInt32?) -> Void
+  package var compactionFinished: @Sendable (FinishedCompaction) -> Void
   /// Asks for ``StoreInput/pauseEnded`` after the pause between two slices of a compaction.
   package var pause: @Sendable () -> Void
   package var measured: @Sendable (StoreMeasure) -> Void
+  /// How long applying one request took, and whether it had its effect.
+  package var applyTook:
+    @Sendable (InternalRequestEnvelope.Kind, _ succeeded: Bool, _ nanoseconds: UInt64) -> Void
+  /// How long one range took that was answered at once.
+  package var rangeTook: @Sendable (_ succeeded: Bool, _ nanoseconds: UInt64) -> Void
   /// The member cannot go on; does not return.
   package var failed: @Sendable (String) -> Never
 
   package init(
     reply: @escaping @Sendable ([StoreReply]) -> Void,
-    deliver: @escaping @Sendable ([(stream: UInt64, messages: [Bytes])]) -> Void,
+    deliver:
+      @escaping @Sendable ([(stream: UInt64, messages: [Bytes])], WatchDeliveryCounts) -> Void,
     stream: @escaping @Sendable (UInt64, Bytes) -> Void,
     applied: @escaping @Sendable (LogIndex) -> Void,
     configurationApplied: @escaping @Sendable (ConfChange, LogIndex) -> Void,
@@ -145,11 +155,15 @@ package struct StoreOutlets: Sendable {
     proposeAsLeader:
       @escaping @Sendable (Term, AuthCaller, [(InternalRequestEnvelope.Kind, Bytes)]) -> Void,
     raiseNoSpace: @escaping @Sendable (Bool) -> Void,
+    diskFull: @escaping @Sendable (Bool, String) -> Void,
     membershipChanged: @escaping @Sendable (Membership) -> Void,
     authChanged: @escaping @Sendable () -> Void = {},
-    compactionFinished: @escaping @Sendable (Int64, UInt32?) -> Void,
+    compactionFinished: @escaping @Sendable (FinishedCompaction) -> Void,
     pause: @escaping @Sendable () -> Void,
     measured: @escaping @Sendable (StoreMeasure) -> Void,
+    applyTook:
+      @escaping @Sendable (InternalRequestEnvelope.Kind, Bool, UInt64) -> Void = { _, _, _ in },
+    rangeTook: @escaping @Sendable (Bool, UInt64) -> Void = { _, _ in },
     failed: @escaping @Sendable (String) -> Never
   ) {
     self.reply = reply
@@ -163,20 +177,52 @@ package struct StoreOutlets: Sendable {
     self.exported = exported
     self.proposeAsLeader = proposeAsLeader
     self.raiseNoSpace = raiseNoSpace
+    self.diskFull = diskFull
     self.membershipChanged = membershipChanged
     self.authChanged = authChanged
     self.compactionFinished = compactionFinished
     self.pause = pause
     self.measured = measured
+    self.applyTook = applyTook
+    self.rangeTook = rangeTook
     self.failed = failed
   }
 }
 
-/// Facts for the metrics.
+/// Facts for the metrics. Times are nanoseconds.
 package enum StoreMeasure: Sendable {
   case commit(nanoseconds: UInt64)
   case applied(ApplyCounts)
-  case ranges(Int)
-  /// Applying took longer than operators want to know of.
-  case slowApply(nanoseconds: UInt64, entries: Int)
+  /// An entry took longer than operators want to know of.
+  case slowApply(nanoseconds: UInt64, request: String, failure: EtcdError?)
+  case expired(leases: Int)
+  /// One slice of a compaction.
+  case compactionStep(nanoseconds: UInt64)
+  case defragmentationBegan
+  case defragmentationEnded(nanoseconds: UInt64, BackendError?)
+  /// Of the whole file, and of the history up to a revision.
+  case hashed(nanoseconds: UInt64)
+  case hashedRevision(nanoseconds: UInt64)
+}
+
+/// A compaction that has removed everything it had to.
+package struct FinishedCompaction: Sendable {
+  package var revision: Int64
+  /// Of the history before it, if that was taken.
+  package var hash: UInt32?
+  /// Since it was accepted, or since this member's start.
+  package var nanoseconds: UInt64
+  /// Records removed.
+  package var records: UInt64
+  package var sizeBytes: Int64
+  package var sizeInUseBytes: Int64
+}
+
+/// What the responses of one delivery to watch streams hold.
+package struct WatchDeliveryCounts: Sendable {
+  package var messages = 0
+  package var events = 0
+  /// Answers to requests of the clients.
+  package var control = 0
+  package var progress = 0
 }

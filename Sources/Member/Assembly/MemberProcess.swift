@@ -58,7 +58,8 @@ final class MemberProcess {
       configuration: configuration, storage: storage, snapshotDirectory: loader.snapshotDirectory,
       loop: loop, logThread: logThread, storeThread: storeThread, backendThread: backendThread,
       exportThread: exportThread, jsonThread: jsonThread,
-      log: log, metrics: metrics, security: security, fatal: fatal)
+      log: log, metrics: metrics, security: security, fatal: fatal,
+      peerSeries: PeerSeries(local: storage.member, metrics: metrics.network))
     let running = try wiring.start()
     loop.run()
     storeThread.stop()

@@ -19,6 +19,8 @@ actor MemberSupervisor {
   struct Outlets: Sendable {
     /// One heartbeat interval has passed; the count since start.
     var tick: @Sendable (Int) -> Void
+    /// This leader's heartbeats are late by so many nanoseconds.
+    var heartbeatsLate: @Sendable (UInt64) -> Void
     /// Hands leadership to another voter, if there is one to take it.
     var handOver: @Sendable () -> Bool
     var stopServing: @Sendable () -> Void
@@ -47,6 +49,8 @@ actor MemberSupervisor {
   private var departure: LoopTimer?
   private var signals: [SignalSource] = []
   private var ticks = 0
+  /// Monotonic nanoseconds of the last tick, as leader.
+  private var tickedAt: UInt64?
   private var softState = RaftCore.SoftState(role: .follower, leader: 0, term: 0)
 
   private enum Phase { case running, handingOver, draining, ended }
@@ -93,7 +97,17 @@ actor MemberSupervisor {
 
   private func tick() {
     ticks += 1
+    noteLateness()
     outlets.tick(ticks)
+  }
+
+  /// Each tick of a leader sends heartbeats; twice the interval between two is too long.
+  private func noteLateness() {
+    let now = executor.now
+    defer { tickedAt = softState.role == .leader ? now : nil }
+    guard softState.role == .leader, let tickedAt else { return }
+    let most = 2 * UInt64(tickMilliseconds) * 1_000_000
+    if now - tickedAt > most { outlets.heartbeatsLate(now - tickedAt - most) }
   }
 
   private func handle(_ input: SupervisorInput) {

@@ -53,6 +53,7 @@ extension MemberWiring {
       keepaliveInterval: configuration.keepaliveInterval.nanoseconds,
       keepaliveTimeout: configuration.keepaliveTimeout.nanoseconds,
       slowRequest: configuration.warningUnaryRequestDuration.nanoseconds,
+      slowApply: configuration.warningApplyDuration.nanoseconds,
       usesCertificateNames: configuration.clientSecurity.clientCertAuth,
       connectionsMax: Self.connectionsMax, http: httpSettings)
   }
@@ -198,9 +199,13 @@ extension MemberWiring {
     let corruption = corruptionInbox
     let loop = loop
     let member = storage.member
+    let log = log
+    let metrics = metrics
+    let interval = configuration.heartbeatInterval
+    let tickMilliseconds = Int(interval.wholeNanoseconds / 1_000_000)
+    let descriptorTicks = max(1, DescriptorMonitor.periodMilliseconds / tickMilliseconds)
     return MemberSupervisor(
-      tickMilliseconds: Int(configuration.heartbeatInterval.wholeNanoseconds / 1_000_000),
-      inbox: supervisorInbox, executor: loop,
+      tickMilliseconds: tickMilliseconds, inbox: supervisorInbox, executor: loop,
       outlets: MemberSupervisor.Outlets(
         tick: { ticks in
           raft.inbox.send(.tick)
@@ -212,6 +217,18 @@ extension MemberWiring {
           compactor.inbox.send(
             .tick(revision: status.revision, isLeader: raft.status.role == .leader))
           if ticks % 10 == 0 { quota.send(.size(bytes: status.sizeBytes)) }
+          if ticks % descriptorTicks == 0 { DescriptorMonitor.check(log) }
+        },
+        heartbeatsLate: { late in
+          let followers = raft.status.peers.filter { $0.id != member }
+          guard !followers.isEmpty else { return }
+          metrics.server.heartbeatSendFailures.increment(by: UInt64(followers.count))
+          log.warn(
+            "leader failed to send out heartbeat on time; took too long, leader is overloaded "
+              + "likely from slow disk",
+            ("to", followers.map(\.id.hex)), ("heartbeat-interval", interval),
+            ("expected-duration", interval * 2),
+            ("exceeded-duration", Duration.nanoseconds(Int64(late))))
         },
         handOver: {
           let best = raft.status.peers

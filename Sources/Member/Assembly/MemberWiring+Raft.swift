@@ -27,8 +27,12 @@ extension MemberWiring {
       executor: loop)
   }
 
+  /// A sync that takes longer is told, as in etcd. Nanoseconds.
+  private static let slowSync: UInt64 = 1_000_000_000
+
   func makeLogWriter(_ raft: RaftNode) -> LogWriter {
     let metrics = metrics
+    let log = log
     let fatal = fatal
     let inbox = raft.inbox
     return LogWriter(
@@ -37,8 +41,23 @@ extension MemberWiring {
       outlets: LogWriter.Outlets(
         persisted: { inbox.send(.persisted($0)) },
         failed: { fatal.end("\($0)") },
-        synced: { metrics.disk.walFsync.observe(Double($0) / 1e9) },
-        wrote: { metrics.disk.walWriteBytes.add(Int64($0)) }))
+        measured: { measure in
+          switch measure {
+          case .wrote(let bytes, let nanoseconds):
+            metrics.disk.walWriteBytes.add(Int64(bytes))
+            metrics.disk.walWrite.observe(Double(nanoseconds) / 1e9)
+          case .synced(let nanoseconds):
+            metrics.disk.walFsync.observe(Double(nanoseconds) / 1e9)
+            guard nanoseconds > Self.slowSync else { return }
+            log.warn(
+              "slow fdatasync", ("took", Duration.nanoseconds(Int64(nanoseconds))),
+              ("expected-duration", Duration.nanoseconds(Int64(Self.slowSync))))
+          case .marked(let encoding, let saving):
+            metrics.disk.snapMarshalling.observe(Double(encoding) / 1e9)
+            metrics.disk.snapFsync.observe(Double(saving) / 1e9)
+            metrics.disk.snapSaveTotal.observe(Double(encoding + saving) / 1e9)
+          }
+        }))
   }
 
   func connect(
@@ -50,6 +69,7 @@ extension MemberWiring {
     let storeInbox = store.inbox
     let logInbox = logWriter.inbox
     let log = log.named("raft")
+    let metrics = metrics
     let directory = snapshotDirectory
     let fatal = fatal
     raft.start(
@@ -75,6 +95,7 @@ extension MemberWiring {
         proposalsDropped: { gateway.send(.proposalsDropped($0, $1)) },
         makeSnapshot: { storeInbox.send(.makeSnapshot(for: $0)) },
         installSnapshot: { snapshot in
+          metrics.server.snapshotApplyInProgress.set(true)
           let path = StorageLoader.receivedSnapshot(snapshot.metadata.index, in: directory)
           storeInbox.send(.install(snapshot, path: path))
         },
@@ -103,6 +124,7 @@ extension MemberWiring {
     let examiner = exportThread
     let supervisor = supervisorInbox
     let log = log
+    let series = peerSeries
     let wakesEarly = OnceFlag(
       configuration.initialElectionTickAdvance && storage.confState.voters.count > 1)
     let advance = configuration.electionTicks - 2
@@ -140,6 +162,7 @@ extension MemberWiring {
         }
       },
       linkChanged: { member, isActive in
+        series.linkChanged(member, isActive: isActive)
         gateway.send(.linkChanged(member, isActive: isActive))
         // The first peer is there: no need to wait out a whole election timeout at start.
         if isActive, wakesEarly.take() { inbox.send(.advance(ticks: advance)) }
@@ -152,19 +175,25 @@ extension MemberWiring {
   func peerMetrics() -> PeerMetrics {
     let network = metrics.network
     var peerMetrics = PeerMetrics()
-    peerMetrics.sentBytes = { network.peerSentBytes.series($0.hex).increment(by: UInt64($1)) }
-    peerMetrics.receivedBytes = {
-      network.peerReceivedBytes.series($0.hex).increment(by: UInt64($1))
-    }
-    peerMetrics.sendFailed = { network.peerSentFailures.series($0.hex).increment() }
-    peerMetrics.receiveFailed = { network.peerReceivedFailures.series($0.hex).increment() }
-    peerMetrics.roundTrip = { network.peerRoundTripTime.series($0.hex).observe($1) }
+    let series = peerSeries
+    let disk = metrics.disk
+    peerMetrics.sentBytes = { series[$0].sentBytes.increment(by: UInt64($1)) }
+    peerMetrics.receivedBytes = { series[$0].receivedBytes.increment(by: UInt64($1)) }
+    peerMetrics.sendFailed = { series[$0].sendFailures.increment() }
+    peerMetrics.receiveFailed = { series[$0].receiveFailures.increment() }
+    peerMetrics.roundTrip = { series[$0].roundTrip.observe($1) }
+    peerMetrics.snapshotSendBegan = { network.snapshotSendInflights.series($0.hex).add(1) }
+    peerMetrics.snapshotReceiveBegan = { network.snapshotReceiveInflights.series($0.hex).add(1) }
+    peerMetrics.snapshotSynced = { disk.snapDBFsync.observe($0) }
     peerMetrics.snapshotSendEnded = { member, succeeded, seconds in
+      network.snapshotSendInflights.series(member.hex).add(-1)
       (succeeded ? network.snapshotSendSuccess : network.snapshotSendFailures)
         .series(member.hex).increment()
       network.snapshotSendDuration.series(member.hex).observe(seconds)
     }
     peerMetrics.snapshotReceiveEnded = { member, succeeded, seconds in
+      network.snapshotReceiveInflights.series(member.hex).add(-1)
+      if succeeded { disk.snapDBSaveTotal.observe(seconds) }
       (succeeded ? network.snapshotReceiveSuccess : network.snapshotReceiveFailures)
         .series(member.hex).increment()
       network.snapshotReceiveDuration.series(member.hex).observe(seconds)

@@ -57,11 +57,16 @@ extension MemberWiring {
     let member = storage.member
     let supervisor = supervisorInbox
     let joining = JoiningPeers(local: member, told: storage.joins)
-    let slowApply = configuration.warningApplyDuration
+    let network = peerSeries
+    let applyTimes = ApplyTimes(metrics.server)
+    let ranges = (
+      succeeded: metrics.server.rangeDuration.series("true"),
+      failed: metrics.server.rangeDuration.series("false")
+    )
     let ids = Mutex(RequestIDGenerator(member: ~storage.member, unixMilliseconds: 0))
     return StoreOutlets(
       reply: { gateway.send(.replies($0)) },
-      deliver: { gateway.send(.watch($0)) },
+      deliver: { gateway.send(.watch($0, $1)) },
       stream: { gateway.send(.part(id: $0, message: $1)) },
       applied: { raftInbox.send(.applied($0)) },
       configurationApplied: { raftInbox.send(.configurationApplied($0, index: $1)) },
@@ -75,6 +80,7 @@ extension MemberWiring {
         raftInbox.send(.snapshotMade(for: member, snapshot))
       },
       snapshotInstalled: { index in
+        metrics.server.snapshotApplyInProgress.set(false)
         log.info("applied snapshot", ("snapshot-index", index))
         raftInbox.send(.snapshotInstalled(index))
       },
@@ -89,9 +95,11 @@ extension MemberWiring {
         raftInbox.send(.proposeAsLeader(term, payloads: payloads))
       },
       raiseNoSpace: { quota.send(.exceeded(alarmIsRaised: $0)) },
+      diskFull: { quota.send(.diskFull(alarmIsRaised: $0, reason: $1)) },
       membershipChanged: { membership in
         peers.submit(.members(joining.peers(of: membership), removed: membership.removed))
         controller.send(.membership(membership))
+        network.update(membership)
         if let version = membership.clusterVersion {
           let minor = version.split(separator: ".").prefix(2).joined(separator: ".")
           metrics.info.setClusterVersion(minor)
@@ -99,32 +107,15 @@ extension MemberWiring {
         if membership.removed.contains(member) { supervisor.send(.removalApplied) }
       },
       authChanged: { gateway.send(.authChanged) },
-      compactionFinished: { revision, hash in
-        if let hash {
-          log.info(
-            "finished scheduled compaction", ("compact-revision", revision), ("hash", hash))
-        } else {
-          log.info("finished scheduled compaction", ("compact-revision", revision))
-        }
+      compactionFinished: { compaction in
+        metrics.finished(compaction, unixSeconds: Int64(time(nil)))
+        log.finished(compaction)
       },
       pause: { pauses.send(()) },
-      measured: { measure in
-        switch measure {
-        case .commit(let nanoseconds):
-          metrics.disk.backendCommit.observe(Double(nanoseconds) / 1e9)
-        case .applied(let counts):
-          metrics.mvcc.putTotal.increment(by: counts.puts)
-          metrics.mvcc.deleteTotal.increment(by: counts.deletes)
-          metrics.mvcc.txnTotal.increment(by: counts.txns)
-          metrics.lease.granted.increment(by: counts.grants)
-          metrics.lease.revoked.increment(by: counts.revokes)
-        case .ranges(let count): metrics.mvcc.rangeTotal.increment(by: UInt64(count))
-        case .slowApply(let nanoseconds, let entries):
-          metrics.server.slowApplies.increment()
-          log.warn(
-            "apply request took too long", ("took", Duration.nanoseconds(Int64(nanoseconds))),
-            ("expected-duration", slowApply), ("entries", entries))
-        }
+      measured: storeMeasures(),
+      applyTook: { applyTimes.observe($0, succeeded: $1, nanoseconds: $2) },
+      rangeTook: { succeeded, nanoseconds in
+        (succeeded ? ranges.succeeded : ranges.failed).observe(Double(nanoseconds) / 1e9)
       },
       failed: { fatal.end($0) })
   }

@@ -28,6 +28,7 @@ struct MemberWiring {
   let controllerInbox = Inbox<ControllerInput>(name: "controller", limit: 1 << 16)
   let servicesInbox = Inbox<PeerServiceInput>(name: "peer services", limit: 1 << 16)
   let supervisorInbox = Inbox<SupervisorInput>(name: "supervisor", limit: 1 << 10)
+  let peerSeries: PeerSeries
   let corruptionInbox = Inbox<CorruptionInput>(name: "corruption", limit: 1 << 12)
 
   /// What outlives the wiring.
@@ -59,6 +60,7 @@ struct MemberWiring {
     let supervisor = makeSupervisor(raft, store, peers, compactor, logWriter, running)
 
     let membership = storage.membership
+    peerSeries.update(membership)
     peers.submit(.members(membership.peers(beside: storage), removed: membership.removed))
     if membership.removed.contains(storage.member) { supervisorInbox.send(.removalApplied) }
     try listen(gateway)

@@ -6,6 +6,17 @@ package enum ProductVersion {
   package static let etcdMinor = "3.7.0"
   package static let apus = "0.1.0"
 
+  /// The compiler, as far as it can be told.
+  static let toolchain: String = {
+    #if swift(>=6.3)
+      "swift6.3"
+    #elseif swift(>=6.2)
+      "swift6.2"
+    #else
+      "swift6"
+    #endif
+  }()
+
   /// Go's names for the platform, which tools expect.
   static let platform: String = {
     #if arch(x86_64)

@@ -29,6 +29,7 @@ final class ClientConnection: GRPCServerDelegate {
 
   /// Output that may wait in the socket before the session's calls are held back.
   private static let outputBytesMax = 4 << 20
+  private static let clientVersionsMax = 128
   /// How long a client may take over the head of a request, or its first bytes once it has begun.
   private static let headTime: UInt64 = 30 * 1_000_000_000
 
@@ -47,6 +48,8 @@ final class ClientConnection: GRPCServerDelegate {
   private let acceptedAt: UInt64
   private var sniffedBytes = 0
   private var output = Bytes()
+  /// What the last call said of its client, and the counters of it.
+  private var client: (fields: HeaderFields, unary: Counter, stream: Counter)?
   var isTouched = false
   private var isClosed = false
 
@@ -60,6 +63,20 @@ final class ClientConnection: GRPCServerDelegate {
     self.stream = stream
     self.configuration = configuration
     self.handlers = handlers
+  }
+
+  /// Counts a call by the client's version. Calls of one connection nearly always say the same, and
+  /// share the memory of it: no lookup then.
+  func countRequest(_ call: ServerCall, _ method: GatewayMethod, _ requests: Labelled<Counter>) {
+    if client?.fields != call.fields {
+      var version = call.metadata("client-api-version") ?? "unknown"
+      // What clients say about themselves must not make this member's metrics grow for ever.
+      if requests.count >= Self.clientVersionsMax { version = "unknown" }
+      client = (
+        call.fields, requests.series("unary", version), requests.series("stream", version)
+      )
+    }
+    (method.isStream ? client?.stream : client?.unary)?.increment()
   }
 
   /// - Parameter now: monotonic nanoseconds.

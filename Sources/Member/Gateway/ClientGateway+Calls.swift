@@ -17,6 +17,7 @@ extension ClientGateway {
       call: call, connection: connection, method: method, startedAt: executor.now)
     call.userData = CallBox(handle)
     metrics.grpc.methods[method.metricsIndex].started.increment()
+    connection.countRequest(call, method, metrics.server.clientRequests)
     if let refusal = refusal(of: handle) { return finish(handle, refusal) }
     switch method {
     case .watch: openWatch(handle)
@@ -32,6 +33,7 @@ extension ClientGateway {
       return fail(handle, EtcdError(.internal, "grpc: a unary call takes one message"))
     }
     box.hasRequest = true
+    box.requestBytes += message.count
     metrics.grpc.methods[handle.method.metricsIndex].messagesReceived.increment()
     do {
       try dispatch(handle, message)
@@ -40,6 +42,9 @@ extension ClientGateway {
     } catch let error as KVError {
       fail(handle, EtcdError(error))
     } catch {
+      if let api = handle.method.streamName {
+        metrics.network.serverStreamFailures.series("receive", api).increment()
+      }
       fail(handle, EtcdError(.internal, "grpc: error unmarshalling request: \(error)"))
     }
   }
@@ -84,7 +89,7 @@ extension ClientGateway {
     metrics.network.clientSentBytes.increment(by: UInt64(message.count))
     metrics.grpc.methods[handle.method.metricsIndex].messagesSent.increment()
     handle.call.reply(message: message)
-    ended(handle, code: 0)
+    ended(handle, code: 0, responseBytes: message.count)
   }
 
   func reply(_ handle: CallHandle, _ message: some SwiftProtobuf.Message) throws {
@@ -96,25 +101,29 @@ extension ClientGateway {
   func finish(_ handle: CallHandle, _ status: GRPCStatus) {
     guard !handle.call.isFinished, !handle.call.isCancelled else { return }
     handle.call.finish(status)
-    ended(handle, code: status.code.rawValue)
+    ended(handle, code: status.code.rawValue, failure: status.message)
   }
 
-  private func ended(_ handle: CallHandle, code: Int) {
+  private func ended(
+    _ handle: CallHandle, code: Int, responseBytes: Int = 0, failure: String? = nil
+  ) {
     count(handle, code: code)
-    if let id = (handle.call.userData as? CallBox)?.concurrency { leaveConcurrency(id) }
+    let box = handle.call.userData as? CallBox
+    if let id = box?.concurrency { leaveConcurrency(id) }
     handle.call.userData = nil
     handle.connection.touch()
     let took = executor.now - handle.startedAt
     metrics.grpc.methods[handle.method.metricsIndex].handlingTime?.observe(Double(took) / 1e9)
-    if took > settings.slowRequest, !handle.method.mayLast {
-      log.warn(
-        "request stats", ("time spent", Duration.nanoseconds(Int64(took))),
-        ("remote", handle.connection.stream.peerAddress), ("response type", handle.call.path))
-    }
+    requestTimes.observe(handle.method, succeeded: code == 0, nanoseconds: took)
+    guard took > slowCallMin, !handle.method.mayLast else { return }
+    noteSlow(
+      handle, took: took, request: box, responseBytes: responseBytes,
+      failure: code == 0 ? nil : failure)
   }
 
   private func count(_ handle: CallHandle, code: Int) {
     metrics.grpc.methods[handle.method.metricsIndex].handled(code: code)
+    if handle.method == .snapshot { snapshotEnded(handle) }
   }
 
   // MARK: - Answers from the store
@@ -206,6 +215,9 @@ final class CallBox {
   let handle: CallHandle
   /// The request of a call that takes one has arrived.
   var hasRequest = false
+  var requestBytes = 0
+  /// The message of a short request, for the log if it turns out to be slow.
+  var request: Bytes?
   var watchStream: UInt64?
   var keepAlive: UInt64?
   var snapshot: UInt64?

@@ -121,7 +121,10 @@ extension ClientGateway {
   /// Any method will do, as in etcd.
   private func metricsPage(_ exchange: HTTPExchange) {
     updateMetrics()
+    metrics.http.metricsRequestsInFlight.add(1)
     var body = metrics.render()
+    metrics.http.metricsRequestsInFlight.add(-1)
+    metrics.http.metricsRequests.series("200").increment()
     var headers: [HTTPField] = []
     let accepted = exchange.headers.all("accept-encoding").flatMap { $0.split(separator: ",") }
     if accepted.contains(where: { $0.drop { $0 == " " }.prefix { $0 != ";" } == "gzip" }) {
@@ -143,6 +146,8 @@ extension ClientGateway {
     metrics.server.proposalsCommitted.set(raftStatus.commit)
     metrics.server.proposalsApplied.set(storeStatus.applied)
     metrics.server.proposalsPending.set(waiters.writes)
+    metrics.mvcc.openReadTransactions.set(storeStatus.readViews)
+    metrics.setAlarms(storeStatus.alarms.map { ($0.member.hex, $0.kind.name) })
     metrics.mvcc.dbTotalSize.set(storeStatus.sizeBytes)
     metrics.mvcc.dbTotalSizeInUse.set(storeStatus.sizeInUseBytes)
     metrics.mvcc.currentRevision.set(storeStatus.revision)

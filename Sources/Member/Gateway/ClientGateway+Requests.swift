@@ -13,7 +13,9 @@ extension ClientGateway {
     switch handle.method {
     case .put: try put(handle, message)
     case .range:
-      let request = try Etcdserverpb_RangeRequest(copying: message)
+      let bytes = Bytes(message)
+      let request = try Etcdserverpb_RangeRequest(serializedBytes: bytes)
+      remember(bytes, of: handle)
       try RequestValidation.validate(request)
       if request.serializable {
         // However long the range, it is the caller's deadline that counts.
@@ -67,6 +69,7 @@ extension ClientGateway {
       ) { .exportSnapshot(id: $0) }
     case .moveLeader:
       moveLeader(handle, to: try Etcdserverpb_MoveLeaderRequest(copying: message).targetID)
+    case .downgrade: try downgrade(handle, message)
     case .campaign, .proclaim, .leader, .observe, .resign, .lock, .unlock:
       try startConcurrency(handle, message)
     case .healthCheck, .healthWatch, .healthList: try health(handle, message)
@@ -155,15 +158,19 @@ extension ClientGateway {
     let request = try PutOutline(message)
     guard hasSpace(for: request.cost) else { return refuseForSpace(handle) }
     try request.validate()
-    try propose(.put, Bytes(message), .call(handle))
+    let bytes = Bytes(message)
+    remember(bytes, of: handle)
+    try propose(.put, bytes, .call(handle))
   }
 
   private func txn(_ handle: CallHandle, _ message: UnsafeRawBufferPointer) throws {
-    let request = try Etcdserverpb_TxnRequest(copying: message)
+    let bytes = Bytes(message)
+    let request = try Etcdserverpb_TxnRequest(serializedBytes: bytes)
+    remember(bytes, of: handle)
     guard hasSpace(for: Int64(QuotaCost.bytes(request))) else { return refuseForSpace(handle) }
     try RequestValidation.validate(request, maxOps: settings.maxTxnOps)
     guard TxnRules.isReadOnly(request) else {
-      return try propose(.txn, Bytes(message), .call(handle))
+      return try propose(.txn, bytes, .call(handle))
     }
     if TxnRules.isSerializable(request) {
       readNow(.txn(request), .call(handle), neverExpires: true)

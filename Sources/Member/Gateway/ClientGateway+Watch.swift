@@ -33,6 +33,24 @@ extension ClientGateway {
     }
   }
 
+  /// Sends what the store has for watch streams. The times of a batch are shared out evenly.
+  func deliver(
+    _ deliveries: [(stream: UInt64, messages: [Bytes])], _ counts: WatchDeliveryCounts
+  ) {
+    let start = monotonicNanoseconds()
+    for (stream, messages) in deliveries { deliver(messages, to: stream) }
+    guard counts.messages > 0 else { return }
+    let each = Double(monotonicNanoseconds() - start) / 1e9 / Double(counts.messages)
+    let responses = counts.messages - counts.control - counts.progress
+    metrics.watch.sendStream.observe(each, times: responses)
+    if responses > 0, counts.events > 0 {
+      metrics.watch.sendPerEvent.observe(
+        each * Double(responses) / Double(counts.events), times: counts.events)
+    }
+    metrics.watch.sendControl.observe(each, times: counts.control)
+    metrics.watch.sendProgress.observe(each, times: counts.progress)
+  }
+
   /// Sends responses; a client that reads too slowly makes its watchers wait in the store.
   func deliver(_ messages: [Bytes], to id: UInt64) {
     guard let stream = watchStreams[id] else { return deliverConcurrency(messages, to: id) }

@@ -9,7 +9,7 @@ import TLS
 /// What reaches the gateway from the rest of the member.
 enum GatewayInput: Sendable {
   case replies([StoreReply])
-  case watch([(stream: UInt64, messages: [Bytes])])
+  case watch([(stream: UInt64, messages: [Bytes])], WatchDeliveryCounts)
   case part(id: UInt64, message: Bytes)
   case reads([RaftCore.ReadState])
   case softState(RaftCore.SoftState)
@@ -95,6 +95,9 @@ actor ClientGateway {
   let metrics: MemberMetrics
   let log: EtcdLogger
   let sessionConfiguration: GRPCServerConfiguration
+  let requestTimes: RequestTimes
+  /// Nanoseconds below which no call is worth a line.
+  let slowCallMin: UInt64
 
   private var listeners: [Listener] = []
   private var connections: [UInt64: ClientConnection] = [:]
@@ -140,6 +143,8 @@ actor ClientGateway {
     self.outlets = outlets
     self.metrics = metrics
     self.log = log
+    requestTimes = RequestTimes(metrics.server)
+    slowCallMin = min(settings.slowRequest, settings.slowApply)
     ids = RequestIDGenerator(member: settings.member, unixMilliseconds: unixMilliseconds)
     reads = ReadCoordinator(giveUpAfter: settings.requestTimeout)
     raftStatus = outlets.raftStatus()
@@ -213,8 +218,7 @@ actor ClientGateway {
   private func handle(_ input: GatewayInput) {
     switch input {
     case .replies(let replies): for reply in replies { answer(reply) }
-    case .watch(let deliveries):
-      for (stream, messages) in deliveries { deliver(messages, to: stream) }
+    case .watch(let deliveries, let counts): deliver(deliveries, counts)
     case .part(let id, let message): sendPart(id, message)
     case .reads(let states): for state in states { confirmed(state) }
     case .softState(let state): softStateChanged(state)
@@ -283,8 +287,10 @@ actor ClientGateway {
     // Clients watch their deadlines themselves; this is for those that do not.
     if ticks % 5 == 0 { waiters.overdue(now: now).forEach { endOverdue($0.id, $0.entry) } }
     endOverdueWatches(now: now)
-    if reads.wantsRetry(now: now, leaderChanged: false) { askAgain(now: now) }
-    for read in reads.expired(now: now) { fail(read.id, .timeout) }
+    if reads.wantsRetry(now: now, leaderChanged: false) { retrySlowRead(now: now) }
+    let expired = reads.expired(now: now)
+    if !expired.isEmpty { metrics.server.readIndexesFailed.increment() }
+    for read in expired { fail(read.id, .timeout) }
     leaderlessTicks = softState.leader == 0 ? leaderlessTicks + 1 : 0
     if leaderlessTicks >= 3 * settings.electionTicks { endLeaderlessStreams() }
     finishTransfers(now: now)
@@ -293,6 +299,14 @@ actor ClientGateway {
     tickConcurrency(now: now)
     if ticks % 10 == 0 { for connection in connections.values { connection.tick(now: now) } }
     updateMetrics()
+  }
+
+  private func retrySlowRead(now: UInt64) {
+    metrics.server.slowReadIndexes.increment()
+    askAgain(now: now)
+    log.warn(
+      "waiting for ReadIndex response took too long, retrying",
+      ("sent-request-id", reads.lastID), ("retry-timeout", Duration.milliseconds(500)))
   }
 
   func askAgain(now: UInt64) {
@@ -429,6 +443,7 @@ struct GatewaySettings: Sendable {
   var keepaliveInterval: UInt64
   var keepaliveTimeout: UInt64
   var slowRequest: UInt64
+  var slowApply: UInt64
   /// `--client-cert-auth`: a verified certificate's common name is that of a user.
   var usesCertificateNames: Bool
   /// Client connections open at a time.

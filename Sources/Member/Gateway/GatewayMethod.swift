@@ -82,6 +82,14 @@ enum GatewayMethod: Int, CaseIterable {
   /// Requests arrive as a stream that may stay open for days.
   var isBidirectional: Bool { self == .watch || self == .leaseKeepAlive }
 
+  /// Requests or answers are a stream.
+  var isStream: Bool {
+    switch self {
+    case .watch, .leaseKeepAlive, .rangeStream, .snapshot, .observe, .healthWatch: true
+    default: false
+    }
+  }
+
   /// Taking long is no sign of trouble.
   var mayLast: Bool {
     switch self {

@@ -39,6 +39,9 @@ struct ReadCoordinator: Sendable {
     waiting = []
   }
 
+  /// Under which the round was asked last; 0 if there is none.
+  var lastID: UInt64 { round?.ids.last ?? 0 }
+
   /// Raft has confirmed `id`.
   /// - Returns: the reads that may be served at that index; empty for an id of an older round.
   mutating func confirmed(id: UInt64) -> [StoreRead] {

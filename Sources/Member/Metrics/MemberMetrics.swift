@@ -39,6 +39,15 @@ package struct MemberMetrics: Sendable {
     info.setFeatures(configuration.featureGates)
   }
 
+  /// 1 for each raised alarm; one that was cleared falls to 0.
+  package func setAlarms(_ raised: [(member: String, kind: String)]) {
+    for (values, gauge) in server.alarms.sorted()
+    where !raised.contains(where: { [$0.member, $0.kind] == values }) {
+      gauge.set(0)
+    }
+    for (member, kind) in raised { server.alarms.series(member, kind).set(1) }
+  }
+
   /// The body of `GET /metrics`, as `text/plain; version=0.0.4; charset=utf-8`.
   package func render() -> [UInt8] { registry.render() }
 
@@ -65,6 +74,8 @@ package struct ServerMetrics: Sendable {
   package let requestDuration: Labelled<Histogram>
   /// Labels: version (`v3`), op (`Put`, ...), success.
   package let applyDuration: Labelled<Histogram>
+  /// Label: success.
+  package let rangeDuration: Labelled<Histogram>
   package let slowApplies: Counter
   package let slowReadIndexes: Counter
   package let readIndexesFailed: Counter
@@ -103,6 +114,9 @@ package struct ServerMetrics: Sendable {
     applyDuration = registry.histograms(
       p + "apply_duration_seconds", "Time of applying one entry.",
       labels: ["version", "op", "success"], bounds: Histogram.exponential(0.0001, 2, 20))
+    rangeDuration = registry.histograms(
+      p + "range_duration_seconds", "Time of one range in the store.", labels: ["success"],
+      bounds: Histogram.exponential(0.0001, 2, 20))
     slowApplies = registry.counter(p + "slow_apply_total", "Applies over the warning limit.")
     slowReadIndexes = registry.counter(
       p + "slow_read_indexes_total", "Read index answers that came late.")
@@ -124,6 +138,7 @@ package struct InfoMetrics: Sendable {
   private let clusterVersion: Labelled<Gauge>
   private let identity: Labelled<Gauge>
   private let features: Labelled<Gauge>
+  private let toolchain: Labelled<Gauge>
 
   init(_ registry: MetricsRegistry) {
     let p = "etcd_server_"
@@ -134,6 +149,10 @@ package struct InfoMetrics: Sendable {
     identity = registry.gauges(p + "id", "This member's id: 1 for it.", labels: ["server_id"])
     features = registry.gauges(
       p + "feature_enabled", "Whether a feature gate is on.", labels: ["name", "stage"])
+    toolchain = registry.gauges(
+      p + "go_version", "The toolchain that made the program: 1 for it.",
+      labels: ["server_go_version"])
+    toolchain.series(ProductVersion.toolchain).set(1)
     version.series(ProductVersion.etcd).set(1)
   }
 
@@ -192,8 +211,13 @@ package struct DiskMetrics: Sendable {
   package let snapDBFsync: Histogram
   /// The same, from the first byte to the file in place.
   package let snapDBSaveTotal: Histogram
-  /// The raft snapshot file.
+  /// A point up to which the log may go: its mark in the log made durable.
   package let snapFsync: Histogram
+  /// The same with its encoding, and with both.
+  package let snapMarshalling: Histogram
+  package let snapSaveTotal: Histogram
+  /// The write of a commit, which is all that it consists of here.
+  package let commitWrite: Histogram
 
   init(_ registry: MetricsRegistry) {
     let p = "etcd_disk_"
@@ -219,7 +243,23 @@ package struct DiskMetrics: Sendable {
       "etcd_snap_db_save_total_duration_seconds", "Time to receive and save a store file.",
       bounds: Histogram.exponential(0.1, 2, 10))
     snapFsync = registry.histogram(
-      "etcd_snap_fsync_duration_seconds", "Time of fsync of a snapshot file.", bounds: times)
+      "etcd_snap_fsync_duration_seconds", "Time of fsync of a snapshot's mark in the log.",
+      bounds: times)
+    let d = "etcd_debugging_"
+    snapMarshalling = registry.histogram(
+      d + "snap_save_marshalling_duration_seconds", "Time to encode a snapshot's mark.",
+      bounds: times)
+    snapSaveTotal = registry.histogram(
+      d + "snap_save_total_duration_seconds", "Time to encode and save a snapshot's mark.",
+      bounds: times)
+    commitWrite = registry.histogram(
+      d + "disk_backend_commit_write_duration_seconds", "Time to write a commit.", bounds: times)
+    // etcd's own storage engine has two phases that LMDB does not have.
+    for phase in ["rebalance", "spill"] {
+      _ = registry.histogram(
+        d + "disk_backend_commit_\(phase)_duration_seconds", "Never observed: LMDB has none.",
+        bounds: times)
+    }
   }
 }
 
@@ -284,8 +324,13 @@ package struct MVCCMetrics: Sendable {
   }
 }
 
-/// Fed by the watch hub.
+/// Fed by the watch hub, and by the gateway that sends what it makes.
 package struct WatchMetrics: Sendable {
+  /// Time to hand one response to its connection; per event; answers to requests; progress.
+  package let sendStream: Histogram
+  package let sendPerEvent: Histogram
+  package let sendControl: Histogram
+  package let sendProgress: Histogram
   package let events: Counter
   package let pendingEvents: Gauge
   package let streams: Gauge
@@ -293,6 +338,17 @@ package struct WatchMetrics: Sendable {
   package let slowWatchers: Gauge
 
   init(_ registry: MetricsRegistry) {
+    func loop(_ name: String, _ help: String) -> Histogram {
+      registry.histogram(
+        "etcd_debugging_server_watch_send_loop_\(name)_duration_seconds", help,
+        bounds: MemberMetrics.timeBounds)
+    }
+    sendStream = loop("watch_stream", "Time to send one watch response.")
+    sendPerEvent = registry.histogram(
+      "etcd_debugging_server_watch_send_loop_watch_stream_duration_per_event_seconds",
+      "Time to send one event.", bounds: MemberMetrics.timeBounds)
+    sendControl = loop("control_stream", "Time to send an answer to a watch request.")
+    sendProgress = loop("progress", "Time to send a progress notification.")
     let p = "etcd_debugging_mvcc_"
     events = registry.counter(p + "events_total", "Events sent to watchers.")
     pendingEvents = registry.gauge(

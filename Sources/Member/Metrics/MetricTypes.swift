@@ -50,10 +50,15 @@ package final class Histogram: Sendable {
     counts = (0...bounds.count).map { _ in Counter() }
   }
 
-  package func observe(_ value: Double) {
+  package func observe(_ value: Double) { observe(value, times: 1) }
+
+  /// The same value several times: the mean of what was measured in one go.
+  package func observe(_ value: Double, times: Int) {
+    guard times > 0 else { return }
     var index = 0
     while index < bounds.count, value > bounds[index] { index += 1 }
-    counts[index].increment()
+    counts[index].increment(by: UInt64(times))
+    let value = value * Double(times)
     var old = sum.load(ordering: .relaxed)
     while true {
       let new = (Double(bitPattern: old) + value).bitPattern
@@ -123,6 +128,8 @@ package final class Labelled<Metric: AnyObject & Sendable>: Sendable {
       return new
     }
   }
+
+  package var count: Int { children.withLock { $0.count } }
 
   /// All series by label values, ascending.
   func sorted() -> [(values: [String], metric: Metric)] {

@@ -74,13 +74,13 @@ enum ProcessMetrics {
     return nil
   }
 
-  private static func limit(_ resource: __rlimit_resource) -> Double? {
+  static func limit(_ resource: __rlimit_resource) -> Double? {
     var limit = rlimit()
     guard getrlimit(__rlimit_resource_t(resource.rawValue), &limit) == 0 else { return nil }
     return Double(limit.rlim_cur)
   }
 
-  private static func openDescriptors() -> Int? {
+  static func openDescriptors() -> Int? {
     guard let directory = opendir("/proc/self/fd") else { return nil }
     defer { closedir(directory) }
     var count = 0

@@ -103,6 +103,9 @@ package struct PeerMetrics: Sendable {
   package var snapshotSendEnded: @Sendable (MemberID, Bool, Double) -> Void = { _, _, _ in }
   package var snapshotReceiveEnded: @Sendable (MemberID, Bool, Double) -> Void = { _, _, _ in }
 
+  /// Seconds of the sync of a received snapshot's file. Called on the file's thread.
+  package var snapshotSynced: @Sendable (Double) -> Void = { _ in }
+
   package init() {}
 }
 

@@ -22,15 +22,22 @@ final class SnapshotFile: @unchecked Sendable {
   private let directory: String
   private let executor: ThreadExecutor
   private let report: @Sendable (Event) -> Void
+  private let synced: @Sendable (Double) -> Void
   private var descriptor: Int32 = -1
   private var temporaryPath = ""
   private var unsyncedBytes = 0
   private var isOver = false
   private var checksum: UInt32 = 0
 
-  /// - Parameter report: called on the file's thread; ``Event/stored(_:)`` or ``Event/failed(_:)``
-  ///   is the last.
-  init(directory: String, executor: ThreadExecutor, report: @escaping @Sendable (Event) -> Void) {
+  /// - Parameters:
+  ///   - synced: called on the file's thread with the seconds of the final sync.
+  ///   - report: called on the file's thread; ``Event/stored(_:)`` or ``Event/failed(_:)`` is the
+  ///     last.
+  init(
+    directory: String, executor: ThreadExecutor, synced: @escaping @Sendable (Double) -> Void,
+    report: @escaping @Sendable (Event) -> Void
+  ) {
+    self.synced = synced
     self.directory = directory
     self.executor = executor
     self.report = report
@@ -99,7 +106,9 @@ final class SnapshotFile: @unchecked Sendable {
       discard()
       return report(.failed("the file was changed on its way: its checksum is not the sender's"))
     }
+    let start = monotonicNanoseconds()
     guard fsync(descriptor) == 0 else { return fail("sync \(temporaryPath)") }
+    synced(Double(monotonicNanoseconds() - start) / 1e9)
     let digits = index.hex
     let path =
       "\(directory)/\(String(repeating: "0", count: 16 - digits.utf8.count))\(digits).snap.db"

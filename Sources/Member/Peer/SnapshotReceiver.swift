@@ -44,7 +44,8 @@ final class SnapshotReceiver {
     began = hub.loop.now
     let post = hub.post
     file = SnapshotFile(
-      directory: hub.configuration.snapshotDirectory, executor: executor
+      directory: hub.configuration.snapshotDirectory, executor: executor,
+      synced: hub.outlets.metrics.snapshotSynced
     ) { post(.snapshotFile(token: token, $0)) }
   }
 

@@ -30,6 +30,7 @@ package final class Backend: Sendable {
   private let bufferCounter = Atomic<UInt64>(0)
   private let allocatedBytes = Atomic<Int>(0)
   private let inUseBytes = Atomic<Int>(0)
+  let views = Atomic<Int>(0)
 
   struct WriterState {
     var consistentIndex: UInt64
@@ -90,6 +91,9 @@ package final class Backend: Sendable {
 
   /// The part of `sizeBytes` that is not free: etcd's `dbSizeInUse`. Any thread, no I/O.
   package var sizeInUseBytes: Int { inUseBytes.load(ordering: .relaxed) }
+
+  /// Read views that exist now. Any thread.
+  package var openViews: Int { views.load(ordering: .relaxed) }
 
   /// Index and term of the last commit. Waits for a running commit or defragmentation step.
   package var progress: (consistentIndex: UInt64, term: Term) {

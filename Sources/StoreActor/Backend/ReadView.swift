@@ -1,6 +1,7 @@
 package import Base
 import CLMDB
 import Glibc
+import Synchronization
 
 /// The committed content of the store at one moment.
 ///
@@ -16,9 +17,13 @@ package final class ReadView {
     self.backend = backend
     environment = backend.environment
     txn = try environment.beginRead()
+    backend.views.add(1, ordering: .relaxed)
   }
 
-  deinit { mdb_txn_abort(txn) }
+  deinit {
+    mdb_txn_abort(txn)
+    backend.views.subtract(1, ordering: .relaxed)
+  }
 
   /// True once a defragmentation or snapshot install has put another file in place. The view stays
   /// readable; it shows the old content until renewed.

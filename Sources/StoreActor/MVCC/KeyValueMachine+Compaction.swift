@@ -26,6 +26,7 @@ extension KeyValueMachine {
     guard var cursor = compaction else { return true }
     index.compact(&cursor, keys: keys, drops: drops) { dropped in
       store.remove(dropped.revision, isTombstone: dropped.isTombstone)
+      removedRecords += 1
     }
     compaction = cursor
     if cursor.isDone {

@@ -16,6 +16,8 @@ package struct KeyValueMachine<Store: RecordStore> {
   package var store: Store
   package internal(set) var index = KeyIndex()
   var compaction: CompactionCursor?
+  /// Records that compactions have removed since this machine exists.
+  package internal(set) var removedRecords: UInt64 = 0
 
   /// A fresh store. `store` must be empty.
   package init(store: Store) { self.store = store }

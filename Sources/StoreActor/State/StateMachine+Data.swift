@@ -12,8 +12,8 @@ extension StateMachine {
   ) throws -> Bytes {
     switch kind {
     case .put:
-      counts.puts += 1
       let request = try Etcdserverpb_PutRequest(serializedBytes: body)
+      counts.count(request)
       return try spending(Int64(QuotaCost.bytes(request)), hasSpace, &output) { machine, output in
         try machine.auth.checkPut(caller, request, machine.lessor)
         let result = try machine.kv.put(
@@ -29,13 +29,13 @@ extension StateMachine {
       bindLeases(output.effects)
       return responseEncoder.encode(result)
     case .txn:
-      counts.txns += 1
       let request = try Etcdserverpb_TxnRequest(serializedBytes: body)
       return try spending(Int64(QuotaCost.bytes(request)), hasSpace, &output) { machine, output in
         try machine.auth.checkTxn(
           caller, request, machine.lessor, rules: machine.membership.authRules)
         let result = try machine.kv.txn(
           request, leaseExists: { machine.lessor.contains($0) }, effects: &output.effects)
+        machine.counts.count(request, result)
         machine.bindLeases(output.effects)
         return machine.responseEncoder.encode(result)
       }
@@ -46,7 +46,6 @@ extension StateMachine {
       return responseEncoder.encode(try kv.range(request))
     case .compaction: return try applyCompaction(body, isOwn: isOwn, output: &output)
     case .leaseGrant:
-      counts.grants += 1
       let request = try Etcdserverpb_LeaseGrantRequest(serializedBytes: body)
       return try spending(Int64(QuotaCost.leaseGrantBytes), hasSpace, &output) { machine, output in
         try machine.applyGrant(request, output: &output)
@@ -116,6 +115,7 @@ extension StateMachine {
     _ request: Etcdserverpb_LeaseGrantRequest, output: inout ApplyOutput
   ) throws -> Bytes {
     let record = try lessor.grant(request.id, ttl: request.ttl, now: clock)
+    counts.grantedTTLs.append(record.ttl)
     store(.put(record), output: &output)
     return try Etcdserverpb_LeaseGrantResponse.with {
       $0.header = header()

@@ -56,6 +56,9 @@ package struct ApplyOutput: Sendable {
   /// Users, roles or tokens may be others now.
   package var authChanged = false
   package var tokenEvent: TokenEvent?
+  /// What the entry asked for, if it was a request, and why it had no effect.
+  package var kind: InternalRequestEnvelope.Kind?
+  package var failure: EtcdError?
 
   package init() {}
 
@@ -72,16 +75,9 @@ package struct ApplyOutput: Sendable {
     revokedLease = nil
     authChanged = false
     tokenEvent = nil
+    kind = nil
+    failure = nil
   }
-}
-
-/// Requests applied, for the metrics.
-package struct ApplyCounts: Sendable {
-  package var puts: UInt64 = 0
-  package var deletes: UInt64 = 0
-  package var txns: UInt64 = 0
-  package var grants: UInt64 = 0
-  package var revokes: UInt64 = 0
 }
 
 /// Everything that the log decides, as a value: key-values, leases, alarms, members, users and roles.
@@ -219,6 +215,8 @@ package struct StateMachine<Records: RecordStore> {
       } catch let error as BinaryDecodingError {
         outcome = .failure(Self.unreadable(error))
       }
+      output.kind = envelope.kind
+      if case .failure(let error) = outcome { output.failure = error }
       reply(envelope.requestID, outcome, output: &output)
     }
   }

@@ -1,0 +1,44 @@
+import EtcdAPI
+
+/// Operations applied, for the metrics. Those of transactions count one by one.
+package struct ApplyCounts: Sendable {
+  package var ranges: UInt64 = 0
+  package var puts: UInt64 = 0
+  /// Of keys and values that were put.
+  package var putBytes = 0
+  package var deletes: UInt64 = 0
+  /// Transactions of more than one operation.
+  package var txns: UInt64 = 0
+  package var revokes: UInt64 = 0
+  /// Renewed by this member as leader.
+  package var renewals: UInt64 = 0
+  /// Seconds to live of the leases that were granted.
+  package var grantedTTLs: [Int64] = []
+
+  mutating func count(_ put: Etcdserverpb_PutRequest) {
+    puts += 1
+    putBytes += put.key.count + put.value.count
+  }
+
+  /// Counts what of a transaction was run.
+  mutating func count(_ request: Etcdserverpb_TxnRequest, _ result: TxnResult) {
+    let before = ranges + puts + deletes
+    countOperations(request, result)
+    if ranges + puts + deletes - before > 1 { txns += 1 }
+  }
+
+  private mutating func countOperations(
+    _ request: Etcdserverpb_TxnRequest, _ result: TxnResult
+  ) {
+    let operations = result.succeeded ? request.success : request.failure
+    for (operation, response) in zip(operations, result.responses) {
+      switch (operation.request, response) {
+      case (.requestRange, _): ranges += 1
+      case (.requestPut(let put), _): count(put)
+      case (.requestDeleteRange, _): deletes += 1
+      case (.requestTxn(let nested), .txn(let inner)): countOperations(nested, inner)
+      default: break
+      }
+    }
+  }
+}
