@@ -28,6 +28,7 @@ final class ChannelPool: @unchecked Sendable {
   let options: EtcdClientOptions
   /// How many endpoints the round robin goes over.
   let endpointCount: Int
+  let tokens: TokenSource
   private var balanced: [Channel] = []
   /// Channels to members that were named by a call and are none of the client's endpoints.
   private var named: [Endpoint: Channel] = [:]
@@ -41,6 +42,7 @@ final class ChannelPool: @unchecked Sendable {
     self.options = options
     self.loop = loop
     endpointCount = endpoints.count
+    tokens = TokenSource(options.identity)
     balanced = endpoints.map(makeChannel)
   }
 

@@ -15,6 +15,8 @@ package struct EtcdClientOptions: Sendable {
   package var requireLeader = false
   package var sendMessageBytesMax = 2 << 20
   package var receiveMessageBytesMax = Int(Int32.max)
+  /// For clusters with authentication; nil = nobody.
+  package var identity: ClientIdentity?
   package var userAgent = "apus-client"
   /// Responses of a stream that wait for the reader before the server is slowed down.
   package var streamBufferMax = 64

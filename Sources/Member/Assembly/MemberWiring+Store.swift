@@ -30,7 +30,7 @@ extension MemberWiring {
         slowApply: configuration.warningApplyDuration.nanoseconds,
         compactionBatch: configuration.compactionBatchLimit,
         hashesCompactions: configuration.featureGates.isEnabled(.compactHashCheck)),
-      executor: storeThread, tokens: tokens, outlets: storeOutlets(raft, peers, pauses))
+      executor: storeThread, tokens: auth.tokens, outlets: storeOutlets(raft, peers, pauses))
     let inbox = store.inbox
     let pause = Int(configuration.compactionSleepInterval.wholeNanoseconds / 1_000_000)
     let loop = loop

@@ -19,6 +19,7 @@ struct MemberWiring {
   let log: EtcdLogger
   let metrics: MemberMetrics
   let fatal: FatalExit
+  let auth: GatewayAuth
 
   // Inboxes exist before the actors behind them, which refer to each other.
   let gatewayInbox = Inbox<GatewayInput>(name: "gateway", limit: ClientGateway.inboxLimit)

@@ -78,7 +78,12 @@ package struct MemberConfiguration: Sendable {
   package var enableGRPCGateway: Bool
 
   // Auth
+  /// As given; what it asks for is read when the member starts, since it names files.
+  package var authToken: String
+  /// Out of range: the default is used.
   package var bcryptCost: Int
+  /// The name in a verified client certificate stands for a user.
+  package var usesCertificateNames: Bool
   package var authTokenTTL: Duration
 
   // Logging, metrics, features
@@ -150,6 +155,8 @@ extension MemberConfiguration {
     socketReusePort = values.bool("socket-reuse-port")
     socketReuseAddress = values.bool("socket-reuse-address")
     enableGRPCGateway = values.bool("enable-grpc-gateway")
+    authToken = values.text("auth-token")
+    usesCertificateNames = values.bool("client-cert-auth")
     bcryptCost = Int(clamping: values.unsigned("bcrypt-cost"))
     authTokenTTL = .seconds(Int64(clamping: values.unsigned("auth-token-ttl").orDefault(300)))
     self.logging = logging

@@ -37,6 +37,8 @@ final class ClientConnection: GRPCServerDelegate {
   private var pages: [(PageRequest, keepAlive: Bool)] = []
   private var answersPage = false
   private var output = Bytes()
+  /// The common name in the client's certificate, once it is verified.
+  var certificateCommonName: String?
   var isTouched = false
   private var isClosed = false
 

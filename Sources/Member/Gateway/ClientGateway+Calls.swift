@@ -33,8 +33,18 @@ extension ClientGateway {
     }
     box.hasRequest = true
     metrics.grpc.methods[handle.method.metricsIndex].messagesReceived.increment()
+    if box.isParked {
+      box.behindParked.append(Bytes(message))
+    } else {
+      serve(handle, message)
+    }
+  }
+
+  func serve(_ handle: CallHandle, _ message: UnsafeRawBufferPointer) {
     do {
       try dispatch(handle, message)
+    } catch let pending as TokenPending {
+      park(handle, message, pending)
     } catch let error as EtcdError {
       fail(handle, error)
     } catch let error as KVError {
@@ -206,6 +216,9 @@ final class CallBox {
   let handle: CallHandle
   /// The request of a call that takes one has arrived.
   var hasRequest = false
+  /// Its request waits for its token; what arrives behind it waits as well.
+  var isParked = false
+  var behindParked: [Bytes] = []
   var watchStream: UInt64?
   var keepAlive: UInt64?
   var snapshot: UInt64?
