@@ -1,10 +1,15 @@
-// OpenSSL: digests and TLS.
+// OpenSSL: digests, keys, signatures and TLS.
 #pragma once
 #include <openssl/bio.h>
+#include <openssl/bn.h>
+#include <openssl/decoder.h>
 #include <openssl/ec.h>
+#include <openssl/ecdsa.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <openssl/pem.h>
+#include <openssl/rsa.h>
 #include <openssl/sha.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
@@ -12,6 +17,8 @@
 #include <openssl/x509v3.h>
 
 // What Swift cannot import: macros with casts, and functions with a variable number of arguments.
+
+static const int copenssl_public_key = EVP_PKEY_PUBLIC_KEY;
 
 static inline uint64_t apus_ssl_options(void) {
   return SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |

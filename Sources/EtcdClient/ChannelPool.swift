@@ -29,6 +29,7 @@ final class ChannelPool: @unchecked Sendable {
   let options: EtcdClientOptions
   /// How many endpoints the round robin goes over.
   let endpointCount: Int
+  let tokens: TokenSource
   private var balanced: [Channel] = []
   /// Channels to members that were named by a call and are none of the client's endpoints.
   private var named: [Endpoint: Channel] = [:]
@@ -42,6 +43,7 @@ final class ChannelPool: @unchecked Sendable {
     self.options = options
     self.loop = loop
     endpointCount = endpoints.count
+    tokens = TokenSource(options.identity)
     // As in etcd's client the first endpoint decides for all.
     let isSecure = endpoints.first.map(usesTLS) ?? false
     balanced = endpoints.map { makeChannel($0, isSecure: isSecure) }

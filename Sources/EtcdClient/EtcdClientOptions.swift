@@ -20,6 +20,8 @@ package struct EtcdClientOptions: Sendable {
   /// Certificates for TLS; nil for plain connections, except to endpoints that ask for TLS: those are
   /// verified with the roots of the system.
   package var tls: TLSContextSource?
+  /// For clusters with authentication; nil = nobody.
+  package var identity: ClientIdentity?
   package var userAgent = "apus-client"
   /// Responses of a stream that wait for the reader before the server is slowed down.
   package var streamBufferMax = 64

@@ -24,6 +24,23 @@ enum EtcdMethod: String, CaseIterable {
   case hashKV = "Maintenance/HashKV"
   case snapshot = "Maintenance/Snapshot"
   case moveLeader = "Maintenance/MoveLeader"
+  case authEnable = "Auth/AuthEnable"
+  case authDisable = "Auth/AuthDisable"
+  case authStatus = "Auth/AuthStatus"
+  case authenticate = "Auth/Authenticate"
+  case userAdd = "Auth/UserAdd"
+  case userGet = "Auth/UserGet"
+  case userList = "Auth/UserList"
+  case userDelete = "Auth/UserDelete"
+  case userChangePassword = "Auth/UserChangePassword"
+  case userGrantRole = "Auth/UserGrantRole"
+  case userRevokeRole = "Auth/UserRevokeRole"
+  case roleAdd = "Auth/RoleAdd"
+  case roleGet = "Auth/RoleGet"
+  case roleList = "Auth/RoleList"
+  case roleDelete = "Auth/RoleDelete"
+  case roleGrantPermission = "Auth/RoleGrantPermission"
+  case roleRevokePermission = "Auth/RoleRevokePermission"
 
   var path: String { "/etcdserverpb.\(rawValue)" }
 
@@ -31,10 +48,14 @@ enum EtcdMethod: String, CaseIterable {
   var isSafe: Bool {
     switch self {
     case .range, .leaseGrant, .leaseRevoke, .leaseTimeToLive, .leaseLeases, .leaseKeepAlive,
-      .memberList, .alarm, .status, .hashKV, .watch, .snapshot:
+      .memberList, .alarm, .status, .hashKV, .watch, .snapshot, .authStatus, .authenticate,
+      .userGet,
+      .userList, .roleGet, .roleList:
       true
     case .put, .deleteRange, .txn, .compact, .memberAdd, .memberRemove, .memberUpdate,
-      .memberPromote, .defragment, .moveLeader:
+      .memberPromote, .defragment, .moveLeader, .authEnable, .authDisable, .userAdd, .userDelete,
+      .userChangePassword, .userGrantRole, .userRevokeRole, .roleAdd, .roleDelete,
+      .roleGrantPermission, .roleRevokePermission:
       false
     }
   }

@@ -22,6 +22,7 @@ final class KeepAliveOperation: ClientOperation, @unchecked Sendable {
   private var expiry: LoopTimer?
   private var operationID: UInt64 = 0
   private var isFinished = false
+  private var refreshes = 0
 
   init(
     pool: ChannelPool, payload: [UInt8], metadata: [HTTPField], isOnce: Bool,
@@ -84,6 +85,14 @@ final class KeepAliveOperation: ClientOperation, @unchecked Sendable {
   private func streamEnded(_ status: GRPCStatus) {
     stream = nil
     guard !isFinished else { return }
+    if refreshes < TokenSource.refreshesMax, pool.tokens.helps(against: status.message) {
+      refreshes += 1
+      pool.tokens.logIn(with: pool, deadline: nil) { failure in
+        guard !self.isFinished else { return }
+        if let failure { self.finish(failure) } else { self.schedule(after: 1) }
+      }
+      return
+    }
     let isFinal = status.message == EtcdError.noLeader.message && !metadata.isEmpty
     if isFinal || (isOnce && status.code != .unavailable) {
       return finish(EtcdClientError(status))

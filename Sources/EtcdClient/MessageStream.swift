@@ -33,7 +33,7 @@ final class MessageStream: @unchecked Sendable {
     self.onEnd = onEnd
     pick = pool.pick(endpoint) { transport in
       let call = transport.startCall(
-        path: method.path, metadata: metadata, timeoutNanoseconds: nil)
+        path: method.path, metadata: metadata + self.pool.tokens.fields, timeoutNanoseconds: nil)
       self.call = call
       self.transport = transport
       call.onMessage = { self.onMessage?($0) }

@@ -51,6 +51,7 @@ final class UnaryOperation: ClientOperation, @unchecked Sendable {
   private var completion: ((Outcome) -> Void)?
   private var operationID: UInt64 = 0
   private var attempts = 0
+  private var refreshes = 0
   private var pick: Pick?
   private var call: ClientCall?
   private var transport: Transport?
@@ -101,7 +102,8 @@ final class UnaryOperation: ClientOperation, @unchecked Sendable {
     let now = pool.loop.now
     if let deadline, deadline <= now { return cancel(.deadlineExceeded()) }
     let call = transport.startCall(
-      path: method.path, metadata: metadata, timeoutNanoseconds: deadline.map { $0 - now })
+      path: method.path, metadata: metadata + ownFields,
+      timeoutNanoseconds: deadline.map { $0 - now })
     self.call = call
     self.transport = transport
     response = nil
@@ -112,6 +114,27 @@ final class UnaryOperation: ClientOperation, @unchecked Sendable {
     transport.scheduleFlush()
   }
 
+  private var ownFields: [HTTPField] { method == .authenticate ? [] : pool.tokens.fields }
+
+  /// Gets a new token after this refusal, and tries again.
+  /// - Returns: whether that is under way.
+  private func refreshes(after status: GRPCStatus) -> Bool {
+    guard method != .authenticate, refreshes < TokenSource.refreshesMax,
+      pool.tokens.helps(against: status.message)
+    else { return false }
+    refreshes += 1
+    // Never from within the session that has just reported the end.
+    let pause = LoopTimer(loop: pool.loop) {
+      self.pool.tokens.logIn(with: self.pool, deadline: self.deadline) { failure in
+        guard self.completion != nil else { return }
+        if failure == nil { self.attempt() } else { self.finish(.failure(EtcdClientError(status))) }
+      }
+    }
+    pause.schedule(afterMilliseconds: 0)
+    self.pause = pause
+    return true
+  }
+
   private func attemptEnded(_ status: GRPCStatus) {
     call = nil
     guard completion != nil else { return }
@@ -119,6 +142,7 @@ final class UnaryOperation: ClientOperation, @unchecked Sendable {
       if let response { return finish(.success(response)) }
       return finish(.failure(EtcdClientError(.internal, "the answer has no message")))
     }
+    if refreshes(after: status) { return }
     let hasOthers = endpoint == nil && pool.endpointCount > 1
     guard attempts < RetryRule.attemptsMax,
       RetryRule.retries(status, isSafe: method.isSafe, hasOthers: hasOthers)

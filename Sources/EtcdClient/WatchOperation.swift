@@ -42,6 +42,7 @@ final class WatchOperation: ClientOperation, @unchecked Sendable {
   private var operationID: UInt64 = 0
   private var isFinished = false
   private var isCreated = false
+  private var refreshes = 0
 
   init(
     pool: ChannelPool, request: Etcdserverpb_WatchCreateRequest, endpoint: Endpoint?,
@@ -93,6 +94,7 @@ final class WatchOperation: ClientOperation, @unchecked Sendable {
     guard
       let response = try? Etcdserverpb_WatchResponse(serializedBytes: RawSpan(_unsafeBytes: bytes))
     else { return finish(EtcdClientError(.internal, "a watch response cannot be decoded")) }
+    if response.created, response.canceled, reopensWithToken(response.cancelReason) { return }
     if !response.canceled { cursor.observe(response) }
     if response.created, !response.canceled {
       isCreated = true
@@ -100,6 +102,26 @@ final class WatchOperation: ClientOperation, @unchecked Sendable {
     }
     if !buffer.push(response) { stream?.pause() }
     if response.canceled { finish(nil) }
+  }
+
+  /// Tries again with a new token if the creation was refused for the one it had.
+  private func reopensWithToken(_ reason: String) -> Bool {
+    let text = reason.text(behind: " desc = ")
+    guard refreshes < TokenSource.refreshesMax, pool.tokens.helps(against: text) else {
+      return false
+    }
+    refreshes += 1
+    stream?.cancel()
+    stream = nil
+    let pause = LoopTimer(loop: pool.loop) {
+      self.pool.tokens.logIn(with: self.pool, deadline: nil) { failure in
+        guard !self.isFinished else { return }
+        if let failure { self.finish(failure) } else { self.open() }
+      }
+    }
+    pause.schedule(afterMilliseconds: 0)
+    self.pause = pause
+    return true
   }
 
   private func streamEnded(_ status: GRPCStatus) {
@@ -125,5 +147,17 @@ final class WatchOperation: ClientOperation, @unchecked Sendable {
     stream?.cancel()
     stream = nil
     pool.remove(operationID)
+  }
+}
+
+extension String {
+  /// What stands behind the first `mark`; all of it if there is none.
+  fileprivate func text(behind mark: String) -> String {
+    var rest = self[...]
+    while !rest.isEmpty {
+      if rest.hasPrefix(mark) { return String(rest.dropFirst(mark.count)) }
+      rest = rest.dropFirst()
+    }
+    return self
   }
 }

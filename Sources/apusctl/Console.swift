@@ -10,6 +10,8 @@ struct Console: Sendable {
   var readLine: @Sendable () -> [UInt8]?
   /// All that is left of the input.
   var readAll: @Sendable () -> [UInt8]
+  /// Whether a terminal shows what is typed.
+  var hidesInput: @Sendable (Bool) -> Void = { _ in }
 
   func print(_ text: String) { write([UInt8](line: text)) }
   func printError(_ text: String) { writeError([UInt8](line: text)) }
@@ -18,7 +20,18 @@ struct Console: Sendable {
     write: { writeAll($0, to: STDOUT_FILENO) },
     writeError: { writeAll($0, to: STDERR_FILENO) },
     readLine: { readStandardLine() },
-    readAll: { readStandardInput() })
+    readAll: { readStandardInput() }, hidesInput: { hideStandardInput($0) })
+
+  private static func hideStandardInput(_ isHidden: Bool) {
+    var settings = termios()
+    guard tcgetattr(STDIN_FILENO, &settings) == 0 else { return }
+    if isHidden {
+      settings.c_lflag &= ~tcflag_t(ECHO)
+    } else {
+      settings.c_lflag |= tcflag_t(ECHO)
+    }
+    tcsetattr(STDIN_FILENO, TCSANOW, &settings)
+  }
 
   private static func writeAll(_ bytes: [UInt8], to descriptor: Int32) {
     var rest = bytes[...]

@@ -20,7 +20,7 @@ struct Invocation: Sendable {
   ///   - trimsEndpoints: blanks around endpoints are dropped; endpoint commands keep them.
   func connect(
     knownVariables known: [String] = [], trimsEndpoints: Bool = true
-  ) throws(CommandFailure) -> Session {
+  ) async throws(CommandFailure) -> Session {
     var flags = self.flags
     let unknown: [String]
     do throws(EnvironmentConflict) {
@@ -39,8 +39,33 @@ struct Invocation: Sendable {
     }
     if flags.bool("debug") { printSettings(flags) }
     try refuseUnsupported(flags)
-    return try Session(
-      flags: flags, console: console, trimsEndpoints: trimsEndpoints)
+    let identity = try identity(flags)
+    let session = try Session(
+      flags: flags, console: console, trimsEndpoints: trimsEndpoints, identity: identity)
+    // A wrong password is told before the command asks for anything.
+    try await reporting(code: CommandFailure.Code.badConnection) {
+      () async throws(EtcdClientError) in
+      if case .password = identity {
+        try await session.client.logIn(timeout: flags.duration("dial-timeout"))
+      }
+    }
+    return session
+  }
+
+  /// Who the caller is; a password that was not given is asked for. An empty one means nobody.
+  private func identity(_ flags: FlagValues) throws(CommandFailure) -> ClientIdentity? {
+    let token = flags.string("auth-jwt-token")
+    guard token.isEmpty else { return .token(token) }
+    let user = flags.string("user")
+    guard !user.isEmpty else { return nil }
+    let given = flags.string("password")
+    if !given.isEmpty { return .password(user: user, password: given) }
+    guard let colon = user.firstIndex(of: ":") else {
+      let asked = try PasswordPrompt.ask("Password: ", console)
+      return asked.isEmpty ? nil : .password(user: user, password: asked)
+    }
+    let password = String(user[user.index(after: colon)...])
+    return password.isEmpty ? nil : .password(user: String(user[..<colon]), password: password)
   }
 
   private func printSettings(_ flags: FlagValues) {
@@ -49,19 +74,13 @@ struct Invocation: Sendable {
     }
   }
 
-  /// Authentication and discovery are known but not there yet: say so rather than ignore them.
+  /// Discovery is known but not there yet: say so rather than ignore it.
   private func refuseUnsupported(_ flags: FlagValues) throws(CommandFailure) {
     for name in ["cert", "key", "cacert"] where flags.isSet(name) && flags.string(name).isEmpty {
       throw .badArguments("empty string is passed to --\(name) option")
     }
-    let topics = [
-      ("authentication", ["user", "password", "auth-jwt-token"]),
-      ("DNS discovery", ["discovery-srv", "discovery-srv-name"]),
-    ]
-    for (topic, names) in topics {
-      for name in names where !flags.string(name).isEmpty {
-        throw .badArguments("--\(name) is not supported yet: this version has no \(topic)")
-      }
+    for name in ["discovery-srv", "discovery-srv-name"] where !flags.string(name).isEmpty {
+      throw .badArguments("--\(name) is not supported yet: this version has no DNS discovery")
     }
   }
 }

@@ -16,7 +16,9 @@ struct Session: Sendable {
   /// `--command-timeout` or its variable was given.
   let hasExplicitTimeout: Bool
 
-  init(flags: FlagValues, console: Console, trimsEndpoints: Bool) throws(CommandFailure) {
+  init(
+    flags: FlagValues, console: Console, trimsEndpoints: Bool, identity: ClientIdentity? = nil
+  ) throws(CommandFailure) {
     guard let format = OutputFormat(rawValue: flags.string("write-out")) else {
       throw CommandFailure(CommandFailure.Code.badFeature, "unsupported output format")
     }
@@ -25,7 +27,8 @@ struct Session: Sendable {
     isHex = flags.bool("hex")
     commandTimeout = flags.duration("command-timeout")
     hasExplicitTimeout = flags.isSet("command-timeout")
-    let options = try Self.options(flags)
+    var options = try Self.options(flags)
+    options.identity = identity
     let texts = flags.list("endpoints").map { trimsEndpoints ? Self.trim($0) : $0 }
     do throws(EtcdClientError) {
       var endpoints: [Endpoint] = []

@@ -68,10 +68,44 @@ private func run(
     ),
     (["--cacert=/nope", "get", "k"], 128, "open /nope: no such file or directory"),
     (
-      ["--user=u:p", "get", "k"], 128,
-      "--user is not supported yet: this version has no authentication"
+      ["--user=u:p", "--endpoints=127.0.0.1:1", "--dial-timeout=50ms", "get", "k"], 2,
+      "context deadline exceeded"
     ),
-    (["role", "add", "--x"], 1, "the command \"role\" is not available in apusctl yet"),
+    (["auth", "enable", "x"], 128, "auth enable command does not accept any arguments"),
+    (["user", "add"], 128, "user add command requires user name as its argument"),
+    (["user", "add", ":p"], 128, "empty user name is not allowed"),
+    (
+      ["user", "grant-role", "u"], 128,
+      "user grant command requires user name and role name as its argument"
+    ),
+    (
+      ["user", "revoke-role", "u"], 128,
+      "user revoke-role requires user name and role name as its argument"
+    ),
+    (["role", "list", "x"], 128, "role list command requires no arguments"),
+    (["role", "get"], 128, "role get command requires role name as its argument"),
+    (
+      ["role", "grant-permission", "r", "read"], 128,
+      "role grant command requires role name, permission type, and key [endkey] as its argument"
+    ),
+    (["role", "grant-permission", "r", "bad", "k"], 128, "invalid permission type: bad"),
+    (
+      ["role", "grant-permission", "r", "read", "k", "l", "--prefix"], 128,
+      "unexpected endkey argument with --prefix flag"
+    ),
+    (
+      ["role", "revoke-permission", "r", "k", "--prefix", "--from-key"], 128,
+      "--from-key and --prefix flags are mutually exclusive"
+    ),
+    (["lock", "x"], 1, "the command \"lock\" is not available in apusctl yet"),
+    (
+      ["--endpoints=127.0.0.1:1", "--command-timeout=50ms", "get", "k"], 1,
+      "context deadline exceeded"
+    ),
+    (
+      ["--endpoints=127.0.0.1:1", "--command-timeout=50ms", "put", "k", "v"], 1,
+      "context deadline exceeded"
+    ),
   ])
   func failures(_ words: [String], _ code: Int32, _ message: String) async {
     let capture = Capture()

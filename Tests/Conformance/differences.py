@@ -45,15 +45,17 @@ TOKEN_REASONS = (
     "rpc error: code = Unauthenticated desc = etcdserver: invalid auth token",
     "rpc error: code = PermissionDenied desc = etcdserver: permission denied")
 UNDECODABLE = "grpc: error unmarshalling request: "
+REFUSALS = ("etcdserver: permission denied", "etcdserver: user name is empty",
+            "etcdserver: invalid auth token")
 
 
 DIFFERENCES = [
     Difference(
         "not-yet", BOTH, "Apus",
         "Calls that Apus does not serve in this version answer UNIMPLEMENTED with a text of its own "
-        "that starts with `apus:`: users and roles, downgrades.",
+        "that starts with `apus:`: downgrades.",
         lambda d: code(d.apus) == "UNIMPLEMENTED" and text(d.apus).startswith("apus: ")
-        and d.label.startswith(("Auth.", "Maintenance.Downgrade"))),
+        and d.label.startswith("Maintenance.Downgrade")),
     Difference(
         "version", BOTH, "etcd 3.7",
         "`StatusResponse.version` names the level that Apus keeps to, 3.7.",
@@ -158,8 +160,55 @@ DIFFERENCES = [
     Difference(
         "auth-status", ("etcd34",), "etcd 3.7",
         "`Auth.AuthStatus` exists. It came with 3.5.",
-        lambda d: d.label == "Auth.AuthStatus" and code(d.reference) == "UNIMPLEMENTED"
-        and code(d.apus) is None),
+        lambda d: d.label == "Auth.AuthStatus" and code(d.reference) == "UNIMPLEMENTED"),
+    Difference(
+        "auth-status-open", ("etcd35",), "etcd 3.7",
+        "Anybody may ask for `Auth.AuthStatus`. Up to 3.6 only root may.",
+        lambda d: d.label == "Auth.AuthStatus" and code(d.apus) is None
+        and text(d.reference) in REFUSALS),
+    Difference(
+        "utf8", BOTH, "etcd 3.7",
+        "Strings in requests have to be UTF-8. Releases up to 3.6 take any bytes.",
+        lambda d: text(d.apus).startswith(UNDECODABLE + "invalidUTF8")),
+    Difference(
+        "role-root", BOTH, "etcd 3.7",
+        "`Auth.RoleGet` of the role `root`, once it was added, shows the permission to read and write "
+        "everything. Older releases show none.",
+        lambda d: d.label == "Auth.RoleGet" and d.request.role == "root" and d.path == "perm"),
+    Difference(
+        "permission-range", BOTH, "etcd 3.7",
+        "A permission has to be given, and on a range that holds a key: otherwise "
+        "`etcdserver: permission not given`, `etcdserver: invalid auth management`. Releases before 3.6 "
+        "grant what means nothing, and a role that exists without a permission ends their process.",
+        lambda d: d.label == "Auth.RoleGrantPermission" and text(d.apus) in (
+            "etcdserver: permission not given", "etcdserver: invalid auth management")),
+    Difference(
+        "watch-refused", BOTH, "etcd 3.7",
+        "A watch that is refused has `watch_id` -1 and a `cancel_reason` that says why. Older releases "
+        "say PermissionDenied whatever it was, and 0 or the id asked for.",
+        lambda d: d.label == "Watch.create"
+        and (d.path == "watch_id" and d.apus == -1 and d.reference is None
+             or d.path == "cancel_reason" and (d.apus or "").endswith(REFUSALS)
+             and d.reference in (None, *TOKEN_REASONS))),
+    Difference(
+        "nested-rights", BOTH, "etcd 3.7",
+        "Inside a transaction nested ones are looked at as well, `prev_kv` needs the right to read, and "
+        "a lease the right to all keys that hang on it. Before 3.4.44, 3.5.30 and 3.6.11 not all of "
+        "them are.",
+        lambda d: (d.label == "KV.Txn" and text(d.apus) == "etcdserver: permission denied"
+                   and code(d.reference) is None)),
+    Difference(
+        "more-rights", BOTH, "etcd 3.7",
+        "`Status`, `Alarm`, `MemberList` and the Lease calls ask for a user, `Compact`, `Defragment`, "
+        "`Hash`, `HashKV`, `MoveLeader` and changes of alarms for root, and keys of a lease are shown to "
+        "those who may read them. Before 3.4.42, 3.5.28 and 3.6.9 they are open, or refused with "
+        "UNKNOWN and a text that begins with `auth:`.",
+        lambda d: d.label.startswith(("Maintenance.", "Cluster.", "Lease.", "KV.Compact"))
+        and text(d.apus) in REFUSALS
+        and (code(d.reference) in (None, "OUT_OF_RANGE")
+             or text(d.reference).startswith("auth: ")
+             or text(d.reference) in ("etcdserver: bad leader transferee",
+                                      "etcdserver: member not found"))),
 ]
 
 

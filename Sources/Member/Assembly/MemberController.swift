@@ -25,6 +25,8 @@ actor MemberController {
       @Sendable (InternalRequestEnvelope.Kind, Bytes, @escaping @Sendable (Bool) -> Void) -> Void
     var proposeLegacy: @Sendable (LegacyRequest, @escaping @Sendable (Bool) -> Void) -> Void
     var askVersion: @Sendable (MemberRecord, _ round: UInt64) -> Void
+    /// Whether a member of etcd 3.5.0 to 3.5.2 is there, which counts tokens in its own way.
+    var earlyTokens: @Sendable (Bool) -> Void
     /// This member has joined and may serve.
     var joined: @Sendable () -> Void
   }
@@ -86,6 +88,7 @@ actor MemberController {
       if state.leader != 0 { publish() }
     case .membership(let new):
       membership = new
+      if mayHaveEarlyTokens, round == 0 { askVersions() }
       if let version = new.clusterVersion, version != loggedVersion {
         loggedVersion = version
         log.info("set cluster version", ("cluster-version", version))
@@ -102,7 +105,26 @@ actor MemberController {
   private func tick() {
     ticks += 1
     if !isPublished, ticks % 5 == 0 { publish() }
-    if ticks % Self.versionTicks == 0, softState.role == .leader || !isPublished { askVersions() }
+    let asks = softState.role == .leader || !isPublished || mayHaveEarlyTokens
+    if ticks % Self.versionTicks == 0, asks { askVersions() }
+  }
+
+  // MARK: - Tokens
+
+  /// Which release of 3.5 the others are matters to every member, not to the leader alone.
+  private var mayHaveEarlyTokens: Bool {
+    membership.clusterVersion.flatMap(Version.init) == Version(3, 5)
+  }
+
+  private var toldEarlyTokens = false
+
+  private func tellEarlyTokens() {
+    let areThere = versions.values.compactMap(Version.init).contains {
+      $0.major == 3 && $0.minor == 5 && $0.patch < 3
+    }
+    guard areThere != toldEarlyTokens, areThere || isEveryoneAsked else { return }
+    toldEarlyTokens = areThere
+    outlets.earlyTokens(areThere)
   }
 
   // MARK: - Publishing
@@ -178,6 +200,7 @@ actor MemberController {
     if let body, let version = Version.server(in: body) { versions[id] = version.description }
     publish()
     decideVersion()
+    tellEarlyTokens()
   }
 
   /// None yet: the lowest of all, or 3.0.0 if somebody cannot be asked. Later it is only raised, and

@@ -27,6 +27,7 @@ final class MemberProcess {
   /// Runs the member. Returns the signal that ended it, 0 if the cluster did.
   func run() throws -> Int32 {
     describeStart()
+    let auth = try makeAuth()
     let fatal = FatalExit(log: log)
     let security = try MemberSecurity(configuration: configuration, log: log)
     let loader = StorageLoader(
@@ -58,7 +59,7 @@ final class MemberProcess {
       configuration: configuration, storage: storage, snapshotDirectory: loader.snapshotDirectory,
       loop: loop, logThread: logThread, storeThread: storeThread, backendThread: backendThread,
       exportThread: exportThread, jsonThread: jsonThread,
-      log: log, metrics: metrics, security: security, fatal: fatal,
+      log: log, metrics: metrics, security: security, fatal: fatal, auth: auth,
       peerSeries: PeerSeries(local: storage.member, metrics: metrics.network))
     let running = try wiring.start()
     loop.run()
@@ -66,6 +67,39 @@ final class MemberProcess {
     backendThread.stop()
     logThread.stop()
     return running.signal.load(ordering: .relaxed)
+  }
+
+  /// How clients are told apart. The threads that check passwords are not waited for at the end.
+  private func makeAuth() throws -> GatewayAuth {
+    let options: AuthTokenOptions
+    let provider: GatewayAuth.Provider
+    do throws(AuthTokenOptions.Failure) {
+      options = try AuthTokenOptions(configuration.authToken)
+      provider = try GatewayAuth.Provider(options)
+    } catch {
+      log.warn(
+        "failed to create token provider", ("error", error.description),
+        ("reason", error.reason ?? ""))
+      throw error
+    }
+    switch options {
+    case .simple: log.warn("simple token is not cryptographically signed")
+    case .jwt(let options) where !options.unknown.isEmpty:
+      log.warn("unknown JWT options", ("keys", options.unknown))
+    default: break
+    }
+    var cost = configuration.bcryptCost
+    if !Bcrypt.costs.contains(cost) {
+      log.warn(
+        "use default bcrypt cost instead of the invalid given cost",
+        ("min-cost", Bcrypt.costs.lowerBound), ("max-cost", Bcrypt.costs.upperBound),
+        ("default-cost", Bcrypt.defaultCost), ("given-cost", cost))
+      cost = Bcrypt.defaultCost
+    }
+    return GatewayAuth(
+      provider: provider, tokens: TokenBoard(ttl: configuration.authTokenTTL.nanoseconds),
+      workers: try PasswordWorkers(), bcryptCost: cost,
+      usesCertificateNames: configuration.clientSecurity.clientCertAuth)
   }
 
   private func describeStart() {

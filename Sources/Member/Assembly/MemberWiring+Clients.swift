@@ -34,7 +34,7 @@ extension MemberWiring {
     clock_gettime(CLOCK_REALTIME, &time)
     return ClientGateway(
       settings: gatewaySettings, inbox: gatewayInbox, executor: loop, outlets: outlets,
-      metrics: metrics, log: log,
+      auth: auth, metrics: metrics, log: log,
       unixMilliseconds: UInt64(time.tv_sec) * 1000 + UInt64(time.tv_nsec) / 1_000_000)
   }
 
@@ -99,6 +99,7 @@ extension MemberWiring {
             controller.send(.version(id, answer?.status == 200 ? text : nil, round: round))
           }
         },
+        earlyTokens: { gateway.send(.earlyTokens($0)) },
         joined: {
           gateway.send(.serve)
           log.info("ready to serve client requests")

@@ -33,7 +33,7 @@ extension MemberWiring {
     settings.commitEntries = configuration.backendBatchLimit
     let store = KVStore(
       machine: storage.machine.take(), backend: storage.backend, backendInbox: backendWriter.inbox,
-      settings: settings, executor: storeThread, tokens: tokens,
+      settings: settings, executor: storeThread, tokens: auth.tokens,
       outlets: storeOutlets(raft, peers, pauses))
     let inbox = store.inbox
     let pause = Int(configuration.compactionSleepInterval.wholeNanoseconds / 1_000_000)

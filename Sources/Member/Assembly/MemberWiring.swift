@@ -21,6 +21,7 @@ struct MemberWiring {
   let metrics: MemberMetrics
   let security: MemberSecurity
   let fatal: FatalExit
+  let auth: GatewayAuth
 
   // Inboxes exist before the actors behind them, which refer to each other.
   let gatewayInbox = Inbox<GatewayInput>(name: "gateway", limit: ClientGateway.inboxLimit)

@@ -1,5 +1,3 @@
-import Glibc
-
 /// What `--auth-token` asks for.
 package enum AuthTokenOptions: Equatable, Sendable {
   /// Random letters, which the log ties to a user.
@@ -64,10 +62,11 @@ extension AuthTokenOptions.JWTOptions {
     }
     ttl = Self.defaultTTL
     if let text = given("ttl") {
-      guard case .success(let duration) = GoDuration.parse(text) else {
-        throw .invalidOptions.because("ttl: \(text) is no duration")
+      do throws(GoDuration.ParseError) {
+        ttl = try GoDuration.parse(text).components.seconds
+      } catch {
+        throw .invalidOptions.because(error.description)
       }
-      ttl = duration.components.seconds
     }
     publicKeyFile = given("pub-key")
     privateKeyFile = given("priv-key")

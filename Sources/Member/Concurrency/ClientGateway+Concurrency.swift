@@ -38,6 +38,8 @@ extension ClientGateway {
 
   func startConcurrency(_ handle: CallHandle, _ message: UnsafeRawBufferPointer) throws {
     guard let box = handle.call.userData as? CallBox, box.concurrency == nil else { return }
+    // A token that is not known yet parks the call before it has done anything.
+    _ = try caller(of: handle)
     let machine = try Self.machine(for: handle.method, message)
     let id = ids.next()
     box.concurrency = id
@@ -152,7 +154,8 @@ extension ClientGateway {
             .answered(try Etcdserverpb_TxnResponse(serializedBytes: $0))
           }
         }
-        readLinearizable(.txn(transaction), waiter)
+        guard let caller = concurrencyCaller(id) else { return }
+        readLinearizable(.txn(transaction), waiter, caller: caller)
       }
     case .watch(let requests): openConcurrencyWatch(id, requests)
     case .unwatch:
@@ -186,13 +189,25 @@ extension ClientGateway {
     _ id: UInt64, _ kind: InternalRequestEnvelope.Kind, _ request: some SwiftProtobuf.Message,
     _ read: @escaping (Bytes) throws -> ConcurrencyEvent
   ) {
+    guard let caller = concurrencyCaller(id) else { return }
     do {
       let waiter = Waiter.own { outcome in self.answered(id, outcome, read) }
-      try propose(kind, try request.serializedBytes(), waiter)
+      try propose(kind, try request.serializedBytes(), waiter, caller: caller)
     } catch let error as EtcdError {
       advance(id, .failed(error))
     } catch {
       advance(id, .failed(EtcdError(.internal, "\(error)")))
+    }
+  }
+
+  /// Each request is made in the name of the call's client; nil if that failed, and the call with it.
+  private func concurrencyCaller(_ id: UInt64) -> AuthCaller? {
+    guard let call = concurrency.calls[id] else { return nil }
+    do {
+      return try caller(of: call.handle)
+    } catch {
+      advance(id, .failed(error as? EtcdError ?? .invalidAuthToken))
+      return nil
     }
   }
 

@@ -208,9 +208,9 @@ extension FlagTable {
   static let authFlags = rows(
     .auth,
     [
-      ("auth-token", .text, "simple", .unfinished, "Token form: 'simple' or 'jwt,...'."),
-      ("bcrypt-cost", .unsigned, "10", .unfinished, "Cost of password hashes, 4 to 31."),
-      ("auth-token-ttl", .unsigned, "300", .unfinished, "Idle life of a simple token, seconds."),
+      ("auth-token", .text, "simple", .supported, "Token form: 'simple' or 'jwt,...'."),
+      ("bcrypt-cost", .unsigned, "10", .supported, "Cost of password hashes, 4 to 31."),
+      ("auth-token-ttl", .unsigned, "300", .supported, "Idle life of a simple token, seconds."),
     ])
 
   static let monitoringFlags = rows(

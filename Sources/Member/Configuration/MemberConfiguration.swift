@@ -97,6 +97,9 @@ package struct MemberConfiguration: Sendable {
   package var selfSignedYears: Int
 
   // Auth
+  /// As given; what it asks for is read when the member starts, since it names files.
+  package var authToken: String
+  /// Out of range: the default is used.
   package var bcryptCost: Int
   package var authTokenTTL: Duration
 
@@ -181,6 +184,7 @@ extension MemberConfiguration {
     clientSecurity = .clients(values)
     peerSecurity = .peers(values)
     selfSignedYears = max(1, Int(clamping: min(values.unsigned("self-signed-cert-validity"), 1000)))
+    authToken = values.text("auth-token")
     bcryptCost = Int(clamping: values.unsigned("bcrypt-cost"))
     authTokenTTL = .seconds(Int64(clamping: values.unsigned("auth-token-ttl").orDefault(300)))
     self.logging = logging

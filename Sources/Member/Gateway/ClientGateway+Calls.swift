@@ -35,8 +35,18 @@ extension ClientGateway {
     box.hasRequest = true
     box.requestBytes += message.count
     metrics.grpc.methods[handle.method.metricsIndex].messagesReceived.increment()
+    if box.isParked {
+      box.behindParked.append(Bytes(message))
+    } else {
+      serve(handle, message)
+    }
+  }
+
+  func serve(_ handle: CallHandle, _ message: UnsafeRawBufferPointer) {
     do {
       try dispatch(handle, message)
+    } catch let pending as TokenPending {
+      park(handle, message, pending)
     } catch let error as EtcdError {
       fail(handle, error)
     } catch let error as KVError {
@@ -218,6 +228,9 @@ final class CallBox {
   var requestBytes = 0
   /// The message of a short request, for the log if it turns out to be slow.
   var request: Bytes?
+  /// Its request waits for its token; what arrives behind it waits as well.
+  var isParked = false
+  var behindParked: [Bytes] = []
   var watchStream: UInt64?
   var keepAlive: UInt64?
   var snapshot: UInt64?

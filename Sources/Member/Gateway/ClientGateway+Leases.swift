@@ -78,15 +78,52 @@ extension ClientGateway {
 
   /// The leader renews; a follower asks it, and asks again until the request has taken too long.
   private func askForKeepAlive(_ id: UInt64) {
-    guard let current = keepAlives[id]?.current else { return }
+    guard let stream = keepAlives[id], let current = stream.current else { return }
     keepAlives[id]?.retryAt = nil
+    let caller: AuthCaller
+    do {
+      caller = try self.caller(of: stream.handle)
+      if storeStatus.auth.isEnabled, caller == .anonymous { throw EtcdError.userEmpty }
+    } catch let error as EtcdError {
+      return endKeepAlive(id, error)
+    } catch {
+      // The token is on its way to this member.
+      keepAlives[id]?.retryAt = executor.now + Self.leaderRetryInterval
+      return
+    }
+    if softState.leader == settings.member {
+      if isStalled {
+        readLinearizable(
+          .leaseKeepAlive(current.lease), .keepAlive(stream: id), caller: caller)
+      } else {
+        readLease(.leaseKeepAlive(current.lease), .keepAlive(stream: id), caller: caller)
+      }
+    } else if storeStatus.auth.isEnabled {
+      checkLease(current.lease, .write, caller) { error in
+        guard let error else { return self.askLeaderForKeepAlive(id) }
+        self.endKeepAlive(id, error)
+      }
+    } else {
+      askLeaderForKeepAlive(id)
+    }
+  }
+
+  /// Looks at the rights to a lease's keys where the caller is known; the leader knows only members.
+  private func checkLease(
+    _ lease: LeaseID, _ access: AuthState.Access, _ caller: AuthCaller,
+    _ done: @escaping (EtcdError?) -> Void
+  ) {
+    let waiter = Waiter.own { outcome in
+      if case .failure(let error) = outcome { done(error) } else { done(nil) }
+    }
+    readLease(.leaseAccess(lease, access), waiter, caller: caller)
+  }
+
+  private func askLeaderForKeepAlive(_ id: UInt64) {
+    guard let current = keepAlives[id]?.current else { return }
     let leader = softState.leader
     if leader == settings.member {
-      if isStalled {
-        readLinearizable(.leaseKeepAlive(current.lease), .keepAlive(stream: id))
-      } else {
-        readLease(.leaseKeepAlive(current.lease), .keepAlive(stream: id))
-      }
+      keepAlives[id]?.retryAt = executor.now
     } else if leader != 0 {
       let request = ids.next()
       waiters.add(
@@ -156,10 +193,29 @@ extension ClientGateway {
 
   func leaseTimeToLive(_ handle: CallHandle, _ message: UnsafeRawBufferPointer) throws {
     let request = try Etcdserverpb_LeaseTimeToLiveRequest(copying: message)
+    let caller = try caller(of: handle)
     if softState.leader == settings.member {
-      return readLease(.leaseTimeToLive(request.id, keys: request.keys), .call(handle))
+      return readLease(
+        .leaseTimeToLive(request.id, keys: request.keys), .call(handle), caller: caller)
     }
     guard softState.leader != 0 else { throw EtcdError.noLeader }
+    guard request.keys, storeStatus.auth.isEnabled else {
+      return try askLeaderForTimeToLive(handle, request)
+    }
+    checkLease(request.id, .read, caller) { error in
+      do {
+        if let error { throw error }
+        guard self.softState.leader != 0 else { throw EtcdError.noLeader }
+        try self.askLeaderForTimeToLive(handle, request)
+      } catch {
+        self.fail(handle, error as? EtcdError ?? EtcdError(.internal, "\(error)"))
+      }
+    }
+  }
+
+  private func askLeaderForTimeToLive(
+    _ handle: CallHandle, _ request: Etcdserverpb_LeaseTimeToLiveRequest
+  ) throws {
     let id = ids.next()
     let forward = Etcdserverpb_LeaseInternalRequest.with { $0.leaseTimeToLiveRequest = request }
     let body: Bytes = try forward.serializedBytes()

@@ -56,6 +56,7 @@ extension ClientGateway {
   func memberAdd(_ handle: CallHandle, _ message: UnsafeRawBufferPointer) throws {
     let request = try Etcdserverpb_MemberAddRequest(copying: message)
     let urls = try PeerURLList.checked(request.peerUrls)
+    try requireRoot(handle)
     try rules.checkAdd(isLearner: request.isLearner)
     let record = MemberRecord(
       id: Identity.memberID(peerURLs: urls, addedAt: Int64(time(nil))), peerURLs: urls,

@@ -10,6 +10,7 @@ import SwiftProtobuf
 extension ClientGateway {
   /// Sees to one request message.
   func dispatch(_ handle: CallHandle, _ message: UnsafeRawBufferPointer) throws {
+    if storeStatus.auth.isEnabled { try admit(handle) }
     switch handle.method {
     case .put: try put(handle, message)
     case .range:
@@ -19,30 +20,33 @@ extension ClientGateway {
       try RequestValidation.validate(request)
       if request.serializable {
         // However long the range, it is the caller's deadline that counts.
-        readNow(.range(request), .call(handle), neverExpires: true)
+        readNow(
+          .range(request), .call(handle), caller: try caller(of: handle), neverExpires: true)
       } else if isLearner {
         throw EtcdError.learnerUnsupported
       } else {
-        readLinearizable(.range(request), .call(handle))
+        readLinearizable(.range(request), .call(handle), caller: try caller(of: handle))
       }
     case .rangeStream: try rangeStream(handle, message)
     case .deleteRange:
       let request = try Etcdserverpb_DeleteRangeRequest(copying: message)
       try RequestValidation.validate(request)
-      try propose(.deleteRange, Bytes(message), .call(handle))
+      try propose(
+        .deleteRange, Bytes(message), .call(handle), caller: try caller(of: handle))
     case .txn: try txn(handle, message)
     case .compact:
       _ = try Etcdserverpb_CompactionRequest(copying: message)
-      try propose(.compaction, Bytes(message), .call(handle))
-    case .watch: watch(handle, try Etcdserverpb_WatchRequest(copying: message))
+      try propose(.compaction, Bytes(message), .call(handle), caller: try caller(of: handle))
+    case .watch: try watch(handle, try Etcdserverpb_WatchRequest(copying: message))
     case .leaseGrant: try leaseGrant(handle, message)
     case .leaseRevoke:
       _ = try Etcdserverpb_LeaseRevokeRequest(copying: message)
-      try propose(.leaseRevoke, Bytes(message), .call(handle))
+      try propose(
+        .leaseRevoke, Bytes(message), .call(handle), caller: try caller(of: handle))
     case .leaseKeepAlive:
       keepAlive(handle, try Etcdserverpb_LeaseKeepAliveRequest(copying: message).id)
     case .leaseTimeToLive: try leaseTimeToLive(handle, message)
-    case .leaseLeases: readNow(.leases, .call(handle))
+    case .leaseLeases: readNow(.leases, .call(handle), caller: try caller(of: handle))
     case .memberAdd: try memberAdd(handle, message)
     case .memberRemove: try memberRemove(handle, message)
     case .memberUpdate: try memberUpdate(handle, message)
@@ -55,8 +59,9 @@ extension ClientGateway {
         replyMembers(handle)
       }
     case .alarm:
-      _ = try Etcdserverpb_AlarmRequest(copying: message)
-      try propose(.alarm, Bytes(message), .call(handle))
+      let isQuestion = try Etcdserverpb_AlarmRequest(copying: message).action == .get
+      if isQuestion { try requireUser(handle) } else { try requireRoot(handle) }
+      try propose(.alarm, Bytes(message), .call(handle), caller: try caller(of: handle))
     case .status: try reply(handle, status())
     case .defragment: storeOperation(handle) { .defragment(id: $0) }
     case .hash: storeOperation(handle) { .hash(id: $0) }
@@ -73,20 +78,10 @@ extension ClientGateway {
     case .campaign, .proclaim, .leader, .observe, .resign, .lock, .unlock:
       try startConcurrency(handle, message)
     case .healthCheck, .healthWatch, .healthList: try health(handle, message)
-    case .authenticate:
-      throw EtcdError(.failedPrecondition, "etcdserver: authentication is not enabled")
-    case .authStatus:
-      try reply(
-        handle,
-        Etcdserverpb_AuthStatusResponse.with {
-          $0.header = header()
-          $0.authRevision = 1
-        })
-    case .authDisable:
-      try reply(handle, Etcdserverpb_AuthDisableResponse.with { $0.header = header() })
-    default:
-      throw EtcdError(
-        .unimplemented, "apus: \(handle.call.path.dropFirst()) is not implemented in this version")
+    case .authEnable, .authDisable, .authStatus, .authenticate, .userAdd, .userGet, .userList,
+      .userDelete, .userChangePassword, .userGrantRole, .userRevokeRole, .roleAdd, .roleGet,
+      .roleList, .roleDelete, .roleGrantPermission, .roleRevokePermission:
+      try authCall(handle, message)
     }
   }
 
@@ -97,32 +92,35 @@ extension ClientGateway {
   /// Reads this member's own state, without asking anybody.
   @discardableResult
   func readNow(
-    _ kind: StoreRead.Kind, _ waiter: Waiter, neverExpires: Bool = false
+    _ kind: StoreRead.Kind, _ waiter: Waiter, caller: AuthCaller? = nil,
+    neverExpires: Bool = false
   ) -> UInt64 {
     let id = ids.next()
     let now = executor.now
     waiters.add(
       id, waiter, now: now, deadline: neverExpires ? nil : now + settings.requestTimeout)
-    storeReads.append(StoreRead(id: id, kind: kind))
+    storeReads.append(StoreRead(id: id, kind: kind, caller: caller))
     return id
   }
 
   /// Reads what this leader knows of leases, once it has applied what is committed.
-  func readLease(_ kind: StoreRead.Kind, _ waiter: Waiter) {
+  func readLease(_ kind: StoreRead.Kind, _ waiter: Waiter, caller: AuthCaller? = nil) {
     let id = ids.next()
     let now = executor.now
     waiters.add(id, waiter, now: now, deadline: now + settings.requestTimeout)
-    leaseReads.append(StoreRead(id: id, kind: kind))
+    leaseReads.append(StoreRead(id: id, kind: kind, caller: caller))
   }
 
   /// Reads once this member has everything that the cluster had decided when the call arrived.
   @discardableResult
-  func readLinearizable(_ kind: StoreRead.Kind, _ waiter: Waiter) -> UInt64 {
+  func readLinearizable(
+    _ kind: StoreRead.Kind, _ waiter: Waiter, caller: AuthCaller? = nil
+  ) -> UInt64 {
     let id = ids.next()
     let now = executor.now
     // The round has a time limit of its own; a long range may take longer than that.
     waiters.add(id, waiter, now: now, deadline: nil)
-    reads.add(StoreRead(id: id, kind: kind), now: now)
+    reads.add(StoreRead(id: id, kind: kind, caller: caller), now: now)
     return id
   }
 
@@ -146,10 +144,11 @@ extension ClientGateway {
     }
     var plain = request
     plain.sortTarget = .key
+    let caller = try caller(of: handle)
     (handle.call.userData as? CallBox)?.rangeStream =
       request.serializable
-      ? readNow(.rangeStream(plain), .parts(handle), neverExpires: true)
-      : readLinearizable(.rangeStream(plain), .parts(handle))
+      ? readNow(.rangeStream(plain), .parts(handle), caller: caller, neverExpires: true)
+      : readLinearizable(.rangeStream(plain), .parts(handle), caller: caller)
   }
 
   // MARK: - Writes
@@ -160,7 +159,7 @@ extension ClientGateway {
     try request.validate()
     let bytes = Bytes(message)
     remember(bytes, of: handle)
-    try propose(.put, bytes, .call(handle))
+    try propose(.put, bytes, .call(handle), caller: try caller(of: handle))
   }
 
   private func txn(_ handle: CallHandle, _ message: UnsafeRawBufferPointer) throws {
@@ -169,33 +168,39 @@ extension ClientGateway {
     remember(bytes, of: handle)
     guard hasSpace(for: Int64(QuotaCost.bytes(request))) else { return refuseForSpace(handle) }
     try RequestValidation.validate(request, maxOps: settings.maxTxnOps)
+    let caller = try caller(of: handle)
     guard TxnRules.isReadOnly(request) else {
-      return try propose(.txn, bytes, .call(handle))
+      try checkTxn(request, caller)
+      return try propose(.txn, bytes, .call(handle), caller: caller)
     }
     if TxnRules.isSerializable(request) {
-      readNow(.txn(request), .call(handle), neverExpires: true)
+      readNow(.txn(request), .call(handle), caller: caller, neverExpires: true)
     } else {
-      readLinearizable(.txn(request), .call(handle))
+      readLinearizable(.txn(request), .call(handle), caller: caller)
     }
   }
 
   private func leaseGrant(_ handle: CallHandle, _ message: UnsafeRawBufferPointer) throws {
     var request = try Etcdserverpb_LeaseGrantRequest(copying: message)
     guard hasSpace(for: Int64(QuotaCost.leaseGrantBytes)) else { return refuseForSpace(handle) }
+    try requireUser(handle)
     if request.id == 0 { request.id = ids.nextLeaseID() }
-    try propose(.leaseGrant, try request.serializedBytes(), .call(handle))
+    try propose(
+      .leaseGrant, try request.serializedBytes(), .call(handle), caller: try caller(of: handle))
   }
 
   /// Puts a request into the log, with etcd's refusals: backlog, then size.
   func propose(
     _ kind: InternalRequestEnvelope.Kind, _ payload: Bytes, _ waiter: Waiter,
-    neverExpires: Bool = false
+    caller: AuthCaller = .anonymous, neverExpires: Bool = false
   ) throws(EtcdError) {
     guard raftStatus.commit <= storeStatus.applied + Self.applyLagMax,
       waiters.writes < Self.pendingWritesMax, waiters.writeBytes < Self.pendingBytesMax
     else { throw .tooManyRequests }
     let id = ids.next()
-    let entry = InternalRequestEnvelope.wrap(kind, payload: payload, requestID: id)
+    let entry = InternalRequestEnvelope.wrap(
+      kind, payload: payload, requestID: id, username: caller.username,
+      authRevision: caller.revision)
     guard entry.count <= settings.maxRequestBytes else { throw .requestTooLarge }
     let now = executor.now
     waiters.add(

@@ -21,11 +21,17 @@ extension ClientGateway {
     watchCommands.append(.open(id))
   }
 
-  func watch(_ handle: CallHandle, _ request: Etcdserverpb_WatchRequest) {
+  /// - Throws: ``TokenPending`` only.
+  func watch(_ handle: CallHandle, _ request: Etcdserverpb_WatchRequest) throws {
     guard let id = (handle.call.userData as? CallBox)?.watchStream else { return }
     switch request.requestUnion {
     case .createRequest(let create):
-      watchCommands.append(.create(id, WatchCreate(create)))
+      do {
+        let caller = try caller(of: handle)
+        watchCommands.append(.create(id, WatchCreate(create), .client(caller)))
+      } catch let error as EtcdError {
+        watchCommands.append(.create(id, WatchCreate(create), .refused(error)))
+      }
     case .cancelRequest(let cancel):
       watchCommands.append(.cancel(id, watchID: cancel.watchID))
     case .progressRequest: watchCommands.append(.progress(id))
@@ -49,6 +55,16 @@ extension ClientGateway {
     }
     metrics.watch.sendControl.observe(each, times: counts.control)
     metrics.watch.sendProgress.observe(each, times: counts.progress)
+  }
+
+  /// Answers a creation, if it is one, with a refusal. The stream lives on.
+  func refuseWatch(
+    _ handle: CallHandle, _ request: Etcdserverpb_WatchRequest, _ error: EtcdError
+  ) {
+    guard let id = (handle.call.userData as? CallBox)?.watchStream,
+      case .createRequest(let create) = request.requestUnion
+    else { return }
+    watchCommands.append(.create(id, WatchCreate(create), .refused(error)))
   }
 
   /// Sends responses; a client that reads too slowly makes its watchers wait in the store.

@@ -26,6 +26,12 @@ enum GatewayInput: Sendable {
   case linkChanged(MemberID, isActive: Bool)
   /// The NOSPACE alarm was raised, or could not be.
   case spaceAlarmSettled
+  /// Users, roles or tokens are others than before.
+  case authChanged
+  /// A worker has done the job `id`.
+  case worked(id: UInt64, worker: Int, PasswordResult)
+  /// Whether a member of etcd 3.5.0 to 3.5.2 is there, which counts tokens in its own way.
+  case earlyTokens(Bool)
   case propose(
     InternalRequestEnvelope.Kind, Bytes, @Sendable (StoreReply.Outcome) -> Void)
   case proposeLegacy(LegacyRequest, @Sendable (StoreReply.Outcome) -> Void)
@@ -125,6 +131,13 @@ actor ClientGateway {
   var reconfiguration = ReconfigurationTable()
   var transfers: [(target: MemberID, call: CallHandle, deadline: UInt64)] = []
   var alarmWaiters: [CallHandle] = []
+  let auth: GatewayAuth
+  var authenticator: Authenticator
+  var parked: [ParkedRequest] = []
+  var passwordQueue: PasswordQueue<PasswordJob>
+  var passwordJobs: [UInt64: (PasswordResult) -> Void] = [:]
+  var passwordChecks: [PasswordCheck: [(Bool) -> Void]] = [:]
+  var hasEarlyTokens = false
   var ticks = 0
   var lastTick: UInt64 = 0
   var leaderlessTicks = 0
@@ -135,12 +148,17 @@ actor ClientGateway {
 
   init(
     settings: GatewaySettings, inbox: Inbox<GatewayInput>, executor: EventLoop,
-    outlets: GatewayOutlets, metrics: MemberMetrics, log: EtcdLogger, unixMilliseconds: UInt64
+    outlets: GatewayOutlets, auth: GatewayAuth, metrics: MemberMetrics, log: EtcdLogger,
+    unixMilliseconds: UInt64
   ) {
     self.settings = settings
     self.inbox = inbox
     self.executor = executor
     self.outlets = outlets
+    self.auth = auth
+    authenticator = Authenticator(auth)
+    passwordQueue = PasswordQueue(
+      workers: auth.workers.threads.count, limit: PasswordWorkers.queueLimit)
     self.metrics = metrics
     self.log = log
     requestTimes = RequestTimes(metrics.server)
@@ -232,6 +250,9 @@ actor ClientGateway {
     case .linkChanged(let member, let isActive):
       reconfiguration.links.changed(member, isActive: isActive, now: executor.now)
     case .spaceAlarmSettled: spaceAlarmSettled()
+    case .authChanged: retryParked(now: executor.now)
+    case .worked(let id, let worker, let result): worked(id, worker, result)
+    case .earlyTokens(let areThere): hasEarlyTokens = areThere
     case .propose(let kind, let payload, let done): proposeOwn(kind, payload, done)
     case .proposeLegacy(let request, let done): proposeLegacy(request, done)
     case .read(let kind, let linearizable, let done):
@@ -297,6 +318,8 @@ actor ClientGateway {
     tickReconfiguration(now: now)
     retryKeepAlives(now: now)
     tickConcurrency(now: now)
+    retryParked(now: now)
+    if ticks % 10 == 0 { auth.tokens.change { $0.expire(now: now) } }
     if ticks % 10 == 0 { for connection in connections.values { connection.tick(now: now) } }
     updateMetrics()
   }

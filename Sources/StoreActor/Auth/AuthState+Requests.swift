@@ -29,9 +29,9 @@ extension AuthState {
   }
 
   /// - Parameter lessor: whoever writes a key under a lease may end that lease, and with it all keys
-  ///   that hang on it: he must have the right to write those.
+  ///   that hang on it: he must have the right to write those. nil = leases are not looked at.
   package func checkPut(
-    _ caller: AuthCaller, _ request: Etcdserverpb_PutRequest, _ lessor: Lessor,
+    _ caller: AuthCaller, _ request: Etcdserverpb_PutRequest, _ lessor: Lessor?,
     rules: AuthRules = .complete
   ) throws(EtcdError) {
     guard isEnabled else { return }
@@ -53,7 +53,7 @@ extension AuthState {
 
   /// Both branches, whichever is taken.
   package func checkTxn(
-    _ caller: AuthCaller, _ request: Etcdserverpb_TxnRequest, _ lessor: Lessor,
+    _ caller: AuthCaller, _ request: Etcdserverpb_TxnRequest, _ lessor: Lessor?,
     rules: AuthRules = .complete
   ) throws(EtcdError) {
     guard isEnabled else { return }
@@ -77,9 +77,10 @@ extension AuthState {
 
   /// Whether the caller has the right to all keys that hang on a lease.
   package func checkLease(
-    _ caller: AuthCaller, _ access: Access, _ lease: LeaseID, _ lessor: Lessor
+    _ caller: AuthCaller, _ access: Access, _ lease: LeaseID, _ lessor: Lessor?
   ) throws(EtcdError) {
-    guard isEnabled, lease != 0, !isAdmin(caller), let keys = lessor.keys(of: lease) else { return }
+    guard isEnabled, lease != 0, !isAdmin(caller), let keys = lessor?.keys(of: lease)
+    else { return }
     for key in keys { try check(caller, access, .single(key)) }
   }
 }

@@ -3,7 +3,9 @@
 enum GlobalFlags {
   static let all: [FlagSpec] = [
     FlagSpec(
-      "auth-jwt-token", .string, "", "JWT token used for authentication (not supported yet)"),
+      "auth-jwt-token", .string, "",
+      "JWT token used for authentication (if this option is used, --user and --password should "
+        + "not be set)"),
     FlagSpec("cacert", .string, "", "verify certificates of servers with this CA bundle"),
     FlagSpec("cert", .string, "", "identify this client with this certificate file"),
     FlagSpec("command-timeout", .duration, "5s", "timeout for commands that finish on their own"),
@@ -25,8 +27,13 @@ enum GlobalFlags {
     FlagSpec("key", .string, "", "the key of the client's certificate"),
     FlagSpec("max-recv-bytes", .int64, "0", "limit of a received message; 0 for 2 GiB"),
     FlagSpec("max-request-bytes", .int64, "0", "limit of a sent message; 0 for 2 MiB"),
-    FlagSpec("password", .string, "", "password for authentication (not supported yet)"),
-    FlagSpec("user", .string, "", "name[:password] for authentication (not supported yet)"),
+    FlagSpec(
+      "password", .string, "",
+      "password for authentication (if this option is used, --user option shouldn't include password)"
+    ),
+    FlagSpec(
+      "user", .string, "",
+      "username[:password] for authentication (prompt if password is not supplied)"),
     FlagSpec(
       "write-out", .string, "simple", short: "w",
       "output format: fields, json, protobuf, simple, table"),

@@ -16,7 +16,7 @@ enum AlarmCommand {
     guard call.positionals.isEmpty else {
       throw .badArguments("alarm list command accepts no arguments")
     }
-    let session = try call.connect()
+    let session = try await call.connect()
     let response = try await reporting { () async throws(EtcdClientError) in
       try await session.client.alarm(Etcdserverpb_AlarmRequest())
     }
@@ -29,7 +29,7 @@ enum AlarmCommand {
     guard call.positionals.isEmpty else {
       throw .badArguments("alarm disarm command accepts no arguments")
     }
-    let session = try call.connect()
+    let session = try await call.connect()
     let disarmed = try await reporting { () async throws(EtcdClientError) in
       var disarmed = Etcdserverpb_AlarmResponse()
       let raised = try await session.client.alarm(Etcdserverpb_AlarmRequest()).alarms

@@ -5,7 +5,7 @@ enum Commands {
   static func root(name: String) -> CommandSpec {
     CommandSpec(
       name, "", "A simple command line client for etcd3.",
-      subcommands: keyValue + cluster + unavailable + utility)
+      subcommands: keyValue + cluster + authentication + unavailable + utility)
   }
 
   private static let keyValue = [
@@ -18,12 +18,11 @@ enum Commands {
     MoveLeaderCommand.spec, SnapshotCommand.spec,
   ]
 
+  private static let authentication = [AuthCommand.spec, RoleCommand.spec, UserCommand.spec]
+
   /// etcdctl has them, this program does not yet. They take part in the search for unique prefixes,
   /// so that an abbreviation never means something else later.
   private static let unavailable = [
-    missing("auth", "Enable or disable authentication", .authentication),
-    missing("role", "Role related commands", .authentication),
-    missing("user", "User related commands", .authentication),
     missing("elect", "Observes and participates in leader election", .concurrency),
     missing("lock", "Acquires a named lock", .concurrency),
     missing("downgrade", "Downgrade related commands", .cluster),

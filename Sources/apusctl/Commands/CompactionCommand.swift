@@ -22,7 +22,7 @@ enum CompactionCommand {
       throw CommandFailure(CommandFailure.Code.error, error.description)
     }
     request.physical = call.flags.bool("physical")
-    let session = try call.connect()
+    let session = try await call.connect()
     let compaction = request
     _ = try await reporting { () async throws(EtcdClientError) in
       try await session.client.compact(compaction)

@@ -10,7 +10,7 @@ enum DefragCommand {
 
   @Sendable
   private static func run(_ call: Invocation) async throws(CommandFailure) {
-    let session = try call.connect(trimsEndpoints: call.flags.bool("cluster"))
+    let session = try await call.connect(trimsEndpoints: call.flags.bool("cluster"))
     var hasFailed = false
     for endpoint in try await EndpointCommand.endpoints(call, session) {
       let start = ContinuousClock.now

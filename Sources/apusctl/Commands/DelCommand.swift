@@ -21,7 +21,7 @@ enum DelCommand {
   private static func run(_ call: Invocation) async throws(CommandFailure) {
     let request = try request(call.positionals, call.flags)
     await warn(call.positionals, call.flags, call.console)
-    let session = try call.connect()
+    let session = try await call.connect()
     let response = try await reporting { () async throws(EtcdClientError) in
       try await session.client.deleteRange(request)
     }

@@ -51,7 +51,7 @@ enum EndpointCommand {
 
   @Sendable
   private static func health(_ call: Invocation) async throws(CommandFailure) {
-    let session = try call.connect(trimsEndpoints: call.flags.bool("cluster"))
+    let session = try await call.connect(trimsEndpoints: call.flags.bool("cluster"))
     let endpoints = try await endpoints(call, session)
     // In order of completion, like etcdctl.
     let rows = await withTaskGroup(of: EndpointHealth.self) { group in
@@ -119,7 +119,7 @@ enum EndpointCommand {
 
   @Sendable
   private static func status(_ call: Invocation) async throws(CommandFailure) {
-    let session = try call.connect(trimsEndpoints: call.flags.bool("cluster"))
+    let session = try await call.connect(trimsEndpoints: call.flags.bool("cluster"))
     var rows: [EndpointStatus] = []
     var hasFailed = false
     for endpoint in try await endpoints(call, session) {
@@ -143,7 +143,7 @@ enum EndpointCommand {
   @Sendable
   private static func hashKV(_ call: Invocation) async throws(CommandFailure) {
     let revision = call.flags.int64("rev")
-    let session = try call.connect(trimsEndpoints: call.flags.bool("cluster"))
+    let session = try await call.connect(trimsEndpoints: call.flags.bool("cluster"))
     var rows: [EndpointHash] = []
     var lastError: EtcdClientError?
     for endpoint in try await endpoints(call, session) {

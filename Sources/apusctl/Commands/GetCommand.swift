@@ -30,7 +30,7 @@ enum GetCommand {
   @Sendable
   private static func run(_ call: Invocation) async throws(CommandFailure) {
     let request = try request(call.positionals, call.flags)
-    let session = try call.connect()
+    let session = try await call.connect()
     let response = try await reporting { () async throws(EtcdClientError) in
       try await session.client.range(request)
     }

@@ -41,7 +41,7 @@ enum LeaseCommand {
     } catch {
       throw .badArguments("bad TTL (\(error.description))")
     }
-    let session = try call.connect()
+    let session = try await call.connect()
     let wanted = request
     let response = try await reporting(prefix: "failed to grant lease") {
       () async throws(EtcdClientError) in
@@ -56,7 +56,7 @@ enum LeaseCommand {
   @Sendable
   private static func revoke(_ call: Invocation) async throws(CommandFailure) {
     let id = try leaseID(call, missing: "lease revoke command needs 1 argument")
-    let session = try call.connect()
+    let session = try await call.connect()
     let response = try await reporting(prefix: "failed to revoke lease") {
       () async throws(EtcdClientError) in
       var request = Etcdserverpb_LeaseRevokeRequest()
@@ -74,7 +74,7 @@ enum LeaseCommand {
     let id = try leaseID(
       call, missing: "lease timetolive command needs lease ID as argument")
     let showsKeys = call.flags.bool("keys")
-    let session = try call.connect()
+    let session = try await call.connect()
     let response = try await reporting(code: CommandFailure.Code.badConnection) {
       () async throws(EtcdClientError) in
       var request = Etcdserverpb_LeaseTimeToLiveRequest()
@@ -90,7 +90,7 @@ enum LeaseCommand {
 
   @Sendable
   private static func list(_ call: Invocation) async throws(CommandFailure) {
-    let session = try call.connect()
+    let session = try await call.connect()
     let response = try await reporting(code: CommandFailure.Code.badConnection) {
       () async throws(EtcdClientError) in
       try await session.client.leaseLeases(CallOptions(timeout: .never))
@@ -104,7 +104,7 @@ enum LeaseCommand {
   private static func keepAlive(_ call: Invocation) async throws(CommandFailure) {
     let id = try leaseID(
       call, missing: "lease keep-alive command needs lease ID as argument")
-    let session = try call.connect()
+    let session = try await call.connect()
     if call.flags.bool("once") {
       let response = try await reporting(code: CommandFailure.Code.badConnection) {
         () async throws(EtcdClientError) in

@@ -41,7 +41,7 @@ enum MemberCommand {
         CommandFailure.Code.badFeature,
         "unknown consistency flag \(GoText.quote(consistency))")
     }
-    let session = try call.connect()
+    let session = try await call.connect()
     let response = try await reporting { () async throws(EtcdClientError) in
       try await session.client.memberList(linearizable: consistency == "l")
     }
@@ -89,7 +89,7 @@ enum MemberCommand {
     var request = Etcdserverpb_MemberAddRequest()
     request.peerUrls = try checkedPeerURLs(call)
     request.isLearner = call.flags.bool("learner")
-    let session = try call.connect()
+    let session = try await call.connect()
     try checkSchemes(request.peerUrls)
     let wanted = request
     let response = try await reporting { () async throws(EtcdClientError) in
@@ -106,7 +106,7 @@ enum MemberCommand {
   @Sendable
   private static func remove(_ call: Invocation) async throws(CommandFailure) {
     let id = try memberID(call)
-    let session = try call.connect()
+    let session = try await call.connect()
     let response = try await reporting { () async throws(EtcdClientError) in
       var request = Etcdserverpb_MemberRemoveRequest()
       request.id = id
@@ -120,7 +120,7 @@ enum MemberCommand {
   private static func update(_ call: Invocation) async throws(CommandFailure) {
     let id = try memberID(call)
     let urls = try checkedPeerURLs(call)
-    let session = try call.connect()
+    let session = try await call.connect()
     try checkSchemes(urls)
     let response = try await reporting { () async throws(EtcdClientError) in
       var request = Etcdserverpb_MemberUpdateRequest()
@@ -135,7 +135,7 @@ enum MemberCommand {
   @Sendable
   private static func promote(_ call: Invocation) async throws(CommandFailure) {
     let id = try memberID(call)
-    let session = try call.connect()
+    let session = try await call.connect()
     let response = try await reporting { () async throws(EtcdClientError) in
       var request = Etcdserverpb_MemberPromoteRequest()
       request.id = id

@@ -19,7 +19,7 @@ enum MoveLeaderCommand {
     } catch {
       throw .badArguments(error.description)
     }
-    let session = try call.connect()
+    let session = try await call.connect()
     let (leader, endpoint) = try await leader(session)
     let response = try await reporting { () async throws(EtcdClientError) in
       try await session.client.moveLeader(to: target, CallOptions(endpoint: endpoint))

@@ -26,7 +26,7 @@ enum PutCommand {
   @Sendable
   private static func run(_ call: Invocation) async throws(CommandFailure) {
     let request = try request(call.positionals, call.flags, readValue: call.console.readAll)
-    let session = try call.connect()
+    let session = try await call.connect()
     let response = try await reporting { () async throws(EtcdClientError) in
       try await session.client.put(request)
     }

@@ -26,7 +26,7 @@ enum SnapshotCommand {
     guard call.positionals.count == 1 else {
       throw .badArguments("snapshot save expects one argument <filename>")
     }
-    let session = try call.connect()
+    let session = try await call.connect()
     guard session.endpoints.count == 1 else {
       let given = session.endpoints.map(\.description).joined(separator: " ")
       throw failure("snapshot must be requested to one selected node, not multiple [\(given)]")

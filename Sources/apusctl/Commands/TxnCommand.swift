@@ -43,7 +43,7 @@ enum TxnCommand {
     for line in try section("failure requests (get, put, del):") {
       request.failure.append(try await operation(line, call.console))
     }
-    let session = try call.connect()
+    let session = try await call.connect()
     let transaction = request
     let response = try await reporting { () async throws(EtcdClientError) in
       try await session.client.txn(transaction, CallOptions(timeout: .never))

@@ -51,7 +51,7 @@ enum WatchCommand {
     request.startRevision = call.flags.int64("rev")
     request.prevKv = call.flags.bool("prev-kv")
     request.progressNotify = call.flags.bool("progress-notify")
-    let session = try call.connect(knownVariables: [keyVariable, endVariable])
+    let session = try await call.connect(knownVariables: [keyVariable, endVariable])
     let create = request
     let stream = try await reporting { () async throws(EtcdClientError) in
       try session.client.watch(create, requireLeader: true)

@@ -14,6 +14,8 @@ struct FieldsPrinter {
 
   var bytes: [UInt8] { text.bytes }
 
+  mutating func line(_ line: String) { text.line(line) }
+
   private mutating func field(_ name: String, _ value: some CustomStringConvertible) {
     text.line("\"\(name)\" : \(value)")
   }

@@ -17,6 +17,8 @@ struct SimplePrinter {
 
   var bytes: [UInt8] { text.bytes }
 
+  mutating func line(_ bytes: [UInt8]) { text.line(bytes) }
+
   private mutating func data(_ data: Data) {
     if isHex { text.line(Shown.escaped(data)) } else { text.line(data) }
   }

@@ -8,7 +8,7 @@ import Testing
 @testable import StoreActor
 
 /// A state machine fed entry by entry, as the log would.
-private struct Applier {
+struct Applier {
   static let member: MemberID = 0xabcd_0000_0000_1234
   var machine = StateMachine(
     settings: .init(member: member, cluster: 7, maxLearners: 1),
@@ -34,12 +34,14 @@ private struct Applier {
   }
 
   mutating func apply(
-    _ kind: InternalRequestEnvelope.Kind, _ message: some SwiftProtobuf.Message, id: UInt64? = nil
+    _ kind: InternalRequestEnvelope.Kind, _ message: some SwiftProtobuf.Message, id: UInt64? = nil,
+    by caller: AuthCaller = .anonymous
   ) throws {
     let id = id ?? ownID()
     try apply(
       InternalRequestEnvelope.wrap(
-        kind, payload: try message.serializedBytes(), requestID: id))
+        kind, payload: try message.serializedBytes(), requestID: id, username: caller.username,
+        authRevision: caller.revision))
   }
 
   mutating func put(_ key: String, _ value: String = "", lease: Int64 = 0) throws {
