@@ -51,6 +51,14 @@ final class HTTP1Connection: HTTPResponder {
   /// Whether a request is being answered.
   var isBusy: Bool { !requests.isEmpty || socket != nil }
 
+  /// Whether nothing would be lost with the connection: no request, or one whose client has not sent
+  /// enough for an answer to begin.
+  var isExpendable: Bool {
+    guard socket == nil else { return false }
+    guard let exchange else { return true }
+    return !exchange.hasBegun && requests.first?.isComplete == false
+  }
+
   // MARK: - Input
 
   /// - Parameter now: monotonic nanoseconds.
