@@ -22,6 +22,8 @@ package struct GRPCServerConfiguration: Sendable {
   /// Resets of unfinished calls forgiven at once, and refilled per second.
   package var streamResetsBurst: UInt64 = 10_000
   package var streamResetsPerSecond: UInt64 = 2_000
+  /// Shared with other sessions; nil = no bound on what calls hold of unfinished messages.
+  package var receiveBudget: ReceiveBudget?
   /// Hand requests that are not gRPC to `httpRequest`; otherwise they get HTTP 415.
   package var acceptsHTTP = false
   /// Known method paths: ``ServerCall/route`` is the index here, and the path needs no memory.

@@ -11,7 +11,7 @@ extension GRPCServerSession {
       nghttp2_session_consume_connection(connection.raw, bytes.count)
       call.withheldBytes += bytes.count
       call.inbox.partial.append(contentsOf: bytes)
-      return
+      return noteHeld(call)
     }
     nghttp2_session_consume(connection.raw, call.id, bytes.count)
     guard call.phase == .open else { return }
@@ -19,6 +19,16 @@ extension GRPCServerSession {
     case .http: delegate?.httpRequest(call, received: bytes)
     case .grpc: collectMessages(call, bytes)
     }
+    if call.heldBytes != call.inbox.partial.count { noteHeld(call) }
+  }
+
+  /// Tells the budget what a call holds; a call for which there is no room ends.
+  func noteHeld(_ call: ServerCall) {
+    guard let budget = configuration.receiveBudget else { return }
+    let bytes = call.inbox.partial.count
+    guard !budget.change(from: call.heldBytes, to: bytes) else { return call.heldBytes = bytes }
+    reject(
+      call, GRPCStatus(.resourceExhausted, "apus: too many unfinished requests at the same time"))
   }
 
   private func collectMessages(_ call: ServerCall, _ bytes: UnsafeRawBufferPointer) {
@@ -115,6 +125,7 @@ extension GRPCServerSession {
       call.withheldBytes = 0
     }
     if !call.inbox.partial.isEmpty { deliverPartial(call) }
+    if call.heldBytes != call.inbox.partial.count { noteHeld(call) }
     if call.hasRemoteEnded, !call.isReceivePaused { endRequest(call) }
   }
 }
@@ -150,6 +161,7 @@ extension GRPCServerSession {
     call.phase = .finished
     call.status = status
     call.inbox.partial = []
+    if call.heldBytes != 0 { noteHeld(call) }
     if call.kind == .grpc, !call.hasSubmittedHeaders {
       call.hasSubmittedHeaders = true
       refuse(call.id, httpStatus: 200, status)

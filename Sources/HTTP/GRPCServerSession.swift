@@ -341,6 +341,7 @@ extension GRPCServerSession {
     call.session = nil
     call.queue.removeAll()
     call.inbox.partial = []
+    if call.heldBytes != 0 { noteHeld(call) }
     guard call.phase == .open else { return }
     call.phase = .finished
     call.isCancelled = true

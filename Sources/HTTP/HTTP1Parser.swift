@@ -137,8 +137,13 @@ final class HTTP1Parser {
     isReadingValue = false
   }
 
-  /// Returns whether the message has no body whatever its headers say.
-  func onHeadersComplete() -> Bool {
+  /// Returns what http_parser wants to know: 0 = go on, 1 = there is no body whatever the headers say,
+  /// -1 = stop.
+  func onHeadersComplete() -> Int32 {
+    guard parser.pointee.http_major == 1 else {
+      failure = .malformed("unsupported protocol version")
+      return -1
+    }
     completeField()
     isInTrailers = true
     headBytes = 0
@@ -146,10 +151,10 @@ final class HTTP1Parser {
     parser.pointee.upgrade = 0
     keepAlive = http_should_keep_alive(parser) != 0
     isInformational = !isServer && (100..<200).contains(status)
-    if isInformational { return false }
+    if isInformational { return 0 }
     handler?(.head)
     defer { skipsBody = false }
-    return !isServer && skipsBody
+    return !isServer && skipsBody ? 1 : 0
   }
 
   func onBody(_ bytes: UnsafeRawBufferPointer) {
@@ -188,7 +193,7 @@ private enum HTTP1Callbacks {
       HTTP1Callbacks.result(HTTP1Callbacks.owner(raw)?.onValue(HTTP1Callbacks.bytes(at, count)))
     }
     settings.on_headers_complete = { raw in
-      HTTP1Callbacks.owner(raw)?.onHeadersComplete() ?? false ? 1 : 0
+      HTTP1Callbacks.owner(raw)?.onHeadersComplete() ?? -1
     }
     settings.on_body = { raw, at, count in
       HTTP1Callbacks.owner(raw)?.onBody(UnsafeRawBufferPointer(start: at, count: count))

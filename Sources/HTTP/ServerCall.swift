@@ -51,6 +51,8 @@ package final class ServerCall {
   /// Of a local call, until it ends. It holds the call, and the call it.
   private var owner: (any LocalCallOwner)?
   @exclusivity(unchecked) var withheldBytes = 0
+  /// What the budget knows of this call's unfinished messages.
+  @exclusivity(unchecked) var heldBytes = 0
   @exclusivity(unchecked) var isReceivePaused = false
   @exclusivity(unchecked) var isDispatching = false
   @exclusivity(unchecked) var hasRemoteEnded = false

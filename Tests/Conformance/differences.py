@@ -29,7 +29,8 @@ class Difference:
 
 
 def error(outcome):
-    return outcome.get("error", {}) if isinstance(outcome, dict) else {}
+    found = outcome.get("error") if isinstance(outcome, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def code(outcome):
@@ -44,6 +45,8 @@ def text(outcome):
 TOKEN_REASONS = (
     "rpc error: code = Unauthenticated desc = etcdserver: invalid auth token",
     "rpc error: code = PermissionDenied desc = etcdserver: permission denied")
+OLD_DECODER = ("illegal base64", "json: cannot unmarshal", "unknown value", "invalid character")
+STATUS = "HTTP /v3/maintenance/status"
 UNDECODABLE = "grpc: error unmarshalling request: "
 REFUSALS = ("etcdserver: permission denied", "etcdserver: user name is empty",
             "etcdserver: invalid auth token")
@@ -59,13 +62,13 @@ DIFFERENCES = [
     Difference(
         "version", BOTH, "etcd 3.7",
         "`StatusResponse.version` names the level that Apus keeps to, 3.7.",
-        lambda d: d.label == "Maintenance.Status" and d.path == "version"
+        lambda d: d.label in ("Maintenance.Status", STATUS) and d.path in ("version", "body.version")
         and d.apus.startswith("3.7.")),
     Difference(
         "newer-fields", BOTH, "etcd 3.7",
         "Fields that exist since 3.6 are filled: `StatusResponse.storageVersion`, `dbSizeQuota` and "
         "`downgradeInfo`, `HashKVResponse.hash_revision`, `SnapshotResponse.version`.",
-        lambda d: d.reference in (None, False) and d.path in (
+        lambda d: d.reference in (None, False) and d.path.removeprefix("body.") in (
             "storageVersion", "dbSizeQuota", "downgradeInfo", "hash_revision", "value.version")),
     Difference(
         "keys-only-lease", BOTH, "etcd 3.7",
@@ -82,7 +85,8 @@ DIFFERENCES = [
     Difference(
         "alarm-header", ("etcd34",), "etcd 3.7",
         "`AlarmResponse` has a header. 3.4 leaves it out.",
-        lambda d: d.label == "Maintenance.Alarm" and d.path == "header" and d.reference is None),
+        lambda d: d.label in ("Maintenance.Alarm", "HTTP /v3/maintenance/alarm")
+        and d.path in ("header", "body.header") and d.reference is None),
     Difference(
         "alarm-none", ("etcd34",), "etcd 3.7",
         "Activating the alarm kind NONE has no effect and answers an empty list. 3.4 stores such an "
@@ -209,6 +213,44 @@ DIFFERENCES = [
              or text(d.reference).startswith("auth: ")
              or text(d.reference) in ("etcdserver: bad leader transferee",
                                       "etcdserver: member not found"))),
+    Difference(
+        "gateway-routing", BOTH, "etcd 3.7",
+        "JSON gateway: an unknown path answers 404 and a method other than POST answers 501, both with an "
+        "error body. Before 3.6 these are plain texts, the second one with 405.",
+        lambda d: (code(d.apus), code(d.reference)) in (("HTTP 404", "HTTP 404"), ("HTTP 501", "HTTP 405"))
+        and d.label == "HTTP routing" and text(d.apus).strip() == text(d.reference).strip()),
+    Difference(
+        "gateway-precondition", ("etcd34",), "etcd 3.7",
+        "JSON gateway: FAILED_PRECONDITION is told as HTTP 400. 3.4 tells it as 412.",
+        lambda d: (code(d.apus), code(d.reference)) == ("HTTP 400", "HTTP 412")
+        and text(d.apus) == text(d.reference)),
+    Difference(
+        "gateway-decoder", BOTH, "etcd 3.7",
+        "JSON gateway: a value that is JSON but not of its field's kind is refused with the same status; "
+        "the text is the decoder's own wording. Broken JSON is told in etcd's words.",
+        lambda d: code(d.apus) == code(d.reference) is not None and d.label.startswith("HTTP /v3/")
+        and text(d.apus).startswith("proto: ") and "invalid character" not in text(d.apus)),
+    Difference(
+        "gateway-accepts", BOTH, "etcd 3.7",
+        "JSON gateway: bytes may come in the URL-safe alphabet and without padding, whole numbers with an "
+        "exponent or a point, and an enum name that is not known is passed over. Before 3.6 these are refused.",
+        lambda d: d.label.startswith("HTTP /v3/") and code(d.apus) in (None, "HTTP 400")
+        and code(d.reference) == "HTTP 400" and text(d.reference).startswith(OLD_DECODER)),
+    Difference(
+        "gateway-stream-error", BOTH, "etcd 3.7",
+        "JSON gateway: an error in a stream names its gRPC code as `code`, as 3.6 does, beside the fields "
+        "that 3.5 has. An error before a stream's first message has the form of 3.5.",
+        lambda d: d.label.startswith("HTTP /v3/") and d.path.endswith(".error.code")
+        and d.reference is None),
+    Difference(
+        "gateway-paths", BOTH, "etcd 3.7",
+        "JSON gateway: `/v3/maintenance/hashkv` exists, and `/v3/auth/status` also for 3.4.",
+        lambda d: d.label in ("HTTP /v3/maintenance/hashkv", "HTTP /v3/auth/status")
+        and code(d.reference) == "HTTP 404"),
+    Difference(
+        "health-reason", ("etcd34",), "etcd 3.7",
+        "`/health` gives a `reason`. It came with 3.5.",
+        lambda d: d.label.startswith("HTTP /health") and d.path == "body.reason"),
 ]
 
 

@@ -32,11 +32,22 @@ def comparable(value, rename, key=None):
 
 
 def parsed(body, rename):
-    """A body as JSON, line by line if there are several values, or as the text it is."""
+    """A body as JSON, a list of values if there are several, or as the text it is."""
     try:
-        return comparable(json.loads(body), rename)
+        values = [comparable(json.loads(line), rename) for line in body.splitlines()]
     except ValueError:
         return body
+    return values[0] if len(values) == 1 else values
+
+
+def outcome(status, body, rename):
+    """What a request came to. An error counts as one fact, as over gRPC."""
+    value = parsed(body, rename)
+    if status < 400:
+        return {"status": status, "body": value}
+    message = value.get("message") if isinstance(value, dict) else None
+    text = message if isinstance(message, str) else body
+    return {"error": {"code": f"HTTP {status}", "text": text, "body": value}}
 
 
 class Gateway:
@@ -57,13 +68,15 @@ class Gateway:
             connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
             text = answer.read().decode("utf-8", "replace")
-            outcome = {"status": answer.status, "body": parsed(text, self.session.rename)}
+            found = outcome(answer.status, text, self.session.rename)
             if headers_too:
-                outcome["headers"] = {name: answer.headers[name] for name in HEADERS
+                found["headers"] = {name: answer.headers[name] for name in HEADERS
                                       if name in answer.headers}
+        except (OSError, http.client.HTTPException) as error:
+            raise AssertionError(f"{self.session.kind} {path} {body[:200]!r}: {error!r}") from error
         finally:
             connection.close()
-        self.session.steps.append(Step(label or f"HTTP {path}", body, outcome))
+        self.session.steps.append(Step(label or f"HTTP {path}", body, found))
         try:
             return json.loads(text)
         except ValueError:
@@ -90,9 +103,12 @@ class Gateway:
             text += "(silence)"
         finally:
             connection.close()
-        results = [parsed(line, self.session.rename) for line in text.split("\n") if line]
-        self.session.steps.append(
-            Step(label or f"HTTP {path}", body, {"status": status, "lines": results}))
+        lines = text.replace("(end)", "\n(end)").replace("(silence)", "\n(silence)").split("\n")
+        results = [parsed(line, self.session.rename) for line in lines if line]
+        found = {"status": status, "lines": results}
+        if status is not None and status >= 400:
+            found = outcome(status, text.removesuffix("(end)"), self.session.rename)
+        self.session.steps.append(Step(label or f"HTTP {path}", body, found))
         return results
 
 

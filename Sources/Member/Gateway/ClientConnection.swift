@@ -163,7 +163,7 @@ final class ClientConnection: GRPCServerDelegate {
 
   /// Since when nobody has asked anything on this connection: the first to go when there are too many.
   var idleSince: UInt64? {
-    guard let session else { return http1?.isBusy ?? false ? nil : acceptedAt }
+    guard let session else { return http1?.isExpendable ?? true ? acceptedAt : nil }
     return session.openCallCount == 0 ? acceptedAt : nil
   }
 

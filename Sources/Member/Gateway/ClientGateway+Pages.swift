@@ -109,7 +109,7 @@ extension ClientGateway {
     guard exchange.method == "GET" || exchange.method == "HEAD" else {
       return PageResponse(status: 301, headers: [location])
     }
-    let escaped = target.replacing("&", with: "&amp;").replacing("<", with: "&lt;")
+    let escaped = (target + query).replacing("&", with: "&amp;").replacing("<", with: "&lt;")
       .replacing("\"", with: "&#34;").replacing(">", with: "&gt;")
     return PageResponse(
       status: 301, contentType: "text/html; charset=utf-8",

@@ -177,6 +177,7 @@ actor ClientGateway {
     session.streamWindowBytes = max(1 << 20, session.receiveMessageBytesMax + (1 << 16))
     session.acceptsHTTP = true
     session.routes = GatewayMethod.routes
+    session.receiveBudget = ReceiveBudget(limitBytes: Self.pendingBytesMax)
     sessionConfiguration = session
   }
 

@@ -51,6 +51,14 @@ final class HTTP1Connection: HTTPResponder {
   /// Whether a request is being answered.
   var isBusy: Bool { !requests.isEmpty || socket != nil }
 
+  /// Whether nothing would be lost with the connection: no request, or one whose client has not sent
+  /// enough for an answer to begin.
+  var isExpendable: Bool {
+    guard socket == nil else { return false }
+    guard let exchange else { return true }
+    return !exchange.hasBegun && requests.first?.isComplete == false
+  }
+
   // MARK: - Input
 
   /// - Parameter now: monotonic nanoseconds.
@@ -148,13 +156,14 @@ final class HTTP1Connection: HTTPResponder {
 
   private func upgrade(_ head: HTTP1RequestHead) {
     switch WebSocketUpgrade.answer(to: head) {
-    case .refused:
+    case .refused(let status):
       HTTP1Encoder.response(
-        status: 400,
+        status: status,
         headers: [
           HTTPField("Content-Type", "text/plain; charset=utf-8"),
           HTTPField("Sec-Websocket-Version", "13"), HTTPField("X-Content-Type-Options", "nosniff"),
-        ] + connection.commonHeaders(head.headers), body: Bytes("Bad Request\n".utf8),
+        ] + connection.commonHeaders(head.headers),
+        body: Bytes((status == 400 ? "Bad Request\n" : "Method Not Allowed\n").utf8),
         keepAlive: !closesAfterAnswer, to: &output)
       isAnswered = true
     case .accepted(let headers):

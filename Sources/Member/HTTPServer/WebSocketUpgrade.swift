@@ -5,7 +5,8 @@ import HTTP
 /// The request that turns an HTTP/1.1 connection into a WebSocket, and its answer.
 enum WebSocketUpgrade {
   enum Answer {
-    case refused
+    /// With this HTTP status.
+    case refused(Int)
     /// The headers of the 101 answer.
     case accepted([HTTPField])
   }
@@ -15,9 +16,10 @@ enum WebSocketUpgrade {
   }
 
   static func answer(to head: HTTP1RequestHead) -> Answer {
-    guard head.method == "GET", hasToken("13", in: "sec-websocket-version", head),
+    guard head.method == "GET" else { return .refused(405) }
+    guard hasToken("13", in: "sec-websocket-version", head),
       let key = head.headers.first("sec-websocket-key"), !key.isEmpty
-    else { return .refused }
+    else { return .refused(400) }
     var headers = [
       HTTPField("Upgrade", "websocket"), HTTPField("Connection", "Upgrade"),
       HTTPField("Sec-WebSocket-Accept", accept(key)),

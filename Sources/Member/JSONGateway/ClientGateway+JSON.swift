@@ -13,7 +13,7 @@ extension ClientGateway {
         JSONStatus.response(GRPCStatus(.unimplemented, "Method Not Allowed")))
     }
     var deadline: UInt64?
-    if let text = exchange.headers.first("grpc-timeout") {
+    if let text = exchange.headers.first("grpc-timeout"), !text.isEmpty {
       let timeout = Array(text.utf8).withUnsafeBufferPointer { GRPCTimeout.parse($0) }
       guard let timeout else {
         return exchange.respond(
@@ -25,6 +25,7 @@ extension ClientGateway {
     exchange.handler = JSONCall(
       exchange, route: route, metadata: Self.metadata(of: exchange.headers), deadline: deadline,
       messageBytesMax: sessionConfiguration.receiveMessageBytesMax,
+      budget: sessionConfiguration.receiveBudget,
       handlers: JSONCallHandlers(
         started: { call, connection in self.started(call, on: connection) },
         received: { call, message in self.received(call, message) },

@@ -19,11 +19,17 @@ final class JSONCall: HTTPRequestHandler, LocalCallOwner {
   /// Answers larger than this are turned into JSON on another thread: ten thousand keys would hold up
   /// everybody else for tens of milliseconds.
   static let inlineBytesMax = 64 << 10
+  /// Messages, and their bytes, that may wait for a paused call.
+  private static let withheldMax = 1000
+  private static let withheldBytesMax = 4 << 20
 
   private let exchange: HTTPExchange
   private let route: JSONRoute
   private let handlers: JSONCallHandlers
   private let messageBytesMax: Int
+  private let budget: ReceiveBudget?
+  /// What the budget knows of the value that is arriving.
+  private var heldBytes = 0
   private let metadata: HeaderFields
   private let deadline: UInt64?
   private var call: ServerCall?
@@ -32,6 +38,7 @@ final class JSONCall: HTTPRequestHandler, LocalCallOwner {
   private var text = Bytes()
   /// Messages that a paused call does not take.
   private var withheld: [Bytes] = []
+  private var withheldBytes = 0
   private var hasRequest = false
   private var hasEnded = false
   /// A unary call's answer, until its status is known.
@@ -44,11 +51,13 @@ final class JSONCall: HTTPRequestHandler, LocalCallOwner {
 
   /// - Parameters:
   ///   - messageBytesMax: largest message accepted.
+  ///   - budget: for what has arrived of values that are not complete.
   ///   - deadline: absolute time by which the client wants its answer.
   init(
     _ exchange: HTTPExchange, route: JSONRoute, metadata: HeaderFields, deadline: UInt64?,
-    messageBytesMax: Int, handlers: JSONCallHandlers
+    messageBytesMax: Int, budget: ReceiveBudget?, handlers: JSONCallHandlers
   ) {
+    self.budget = budget
     self.exchange = exchange
     self.route = route
     self.metadata = metadata
@@ -67,7 +76,7 @@ final class JSONCall: HTTPRequestHandler, LocalCallOwner {
       switch outcome {
       case .needMore:
         if scanner.isInValue { append(rest) }
-        return
+        return noteHeld()
       case .value(let end):
         append(UnsafeRawBufferPointer(rebasing: rest[..<end]))
         rest = UnsafeRawBufferPointer(rebasing: rest[end...])
@@ -75,6 +84,13 @@ final class JSONCall: HTTPRequestHandler, LocalCallOwner {
       case .failed(let reason): return malformed(reason)
       }
     }
+  }
+
+  private func noteHeld() {
+    guard let budget, heldBytes != text.count else { return }
+    guard !budget.change(from: heldBytes, to: text.count) else { return heldBytes = text.count }
+    refuse(
+      GRPCStatus(.resourceExhausted, "apus: too many unfinished requests at the same time"))
   }
 
   private func append(_ bytes: UnsafeRawBufferPointer) {
@@ -99,6 +115,7 @@ final class JSONCall: HTTPRequestHandler, LocalCallOwner {
     guard !isOver, !hasEnded else { return }
     var value = Bytes()
     swap(&value, &text)
+    noteHeld()
     do throws(JSONFailure) {
       let message = try route.decode(value)
       guard message.count <= messageBytesMax else { return tooLarge(message.count) }
@@ -117,7 +134,10 @@ final class JSONCall: HTTPRequestHandler, LocalCallOwner {
     guard let call, !call.isFinished else { return }
     if call.isPaused {
       // The stream's window, so to speak: a client that sends ahead without end is cut off.
-      guard withheld.count < 1000 else { return hasEnded = true }
+      withheldBytes += message.count
+      guard withheld.count < Self.withheldMax, withheldBytes < Self.withheldBytesMax else {
+        return hasEnded = true
+      }
       withheld.append(message)
     } else {
       message.withUnsafeBytes { handlers.received(call, $0) }
@@ -136,6 +156,8 @@ final class JSONCall: HTTPRequestHandler, LocalCallOwner {
   private func halfClose() {
     guard !isOver, !hasEnded else { return }
     hasEnded = true
+    text = []
+    noteHeld()
     begin()
     if let call, !call.isFinished, withheld.isEmpty { handlers.halfClosed(call) }
   }
@@ -149,19 +171,29 @@ final class JSONCall: HTTPRequestHandler, LocalCallOwner {
   }
 
   private func tooLarge(_ count: Int) {
-    hasEnded = true
     let text = "grpc: received message larger than max (\(count) vs. \(messageBytesMax))"
-    guard let call, !call.isFinished else { return fail(GRPCStatus(.resourceExhausted, text)) }
+    refuse(GRPCStatus(.resourceExhausted, text))
+  }
+
+  /// Ends the call for a fault of its client.
+  private func refuse(_ status: GRPCStatus) {
+    hasEnded = true
+    text = []
+    guard let call, !call.isFinished else { return fail(status) }
     if call.cancelLocally() { handlers.cancelled(call) }
-    self.call(call, finished: GRPCStatus(.resourceExhausted, text))
+    self.call(call, finished: status)
   }
 
   func writable() {
+    // What is still being written in JSON makes itself heard when it is sent.
+    guard aside.bytes <= Self.inlineBytesMax else { return }
     if let call, !call.isFinished { handlers.writable(call) }
   }
 
   func gone() {
     isOver = true
+    text = []
+    noteHeld()
     guard let call else { return }
     self.call = nil
     if call.cancelLocally() { handlers.cancelled(call) }
@@ -187,8 +219,7 @@ final class JSONCall: HTTPRequestHandler, LocalCallOwner {
     aside.count -= 1
     aside.bytes -= messageBytes
     deliver(json)
-    guard aside.count == 0, !isOver else { return }
-    if let ending { end(ending) } else { writable() }
+    if aside.count == 0, !isOver, let ending { end(ending) }
   }
 
   private func deliver(_ json: Bytes?) {
@@ -232,6 +263,7 @@ final class JSONCall: HTTPRequestHandler, LocalCallOwner {
   func callResumed(_ call: ServerCall) {
     while !withheld.isEmpty, !call.isPaused, !call.isFinished {
       let message = withheld.removeFirst()
+      withheldBytes -= message.count
       message.withUnsafeBytes { handlers.received(call, $0) }
     }
     if hasEnded, withheld.isEmpty, !call.isFinished { handlers.halfClosed(call) }
@@ -240,6 +272,8 @@ final class JSONCall: HTTPRequestHandler, LocalCallOwner {
   private func fail(_ status: GRPCStatus) {
     guard !isOver else { return }
     isOver = true
+    text = []
+    noteHeld()
     exchange.respond(JSONStatus.response(status))
   }
 }

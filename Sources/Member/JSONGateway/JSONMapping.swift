@@ -33,10 +33,15 @@ enum JSONMapping {
     default:
       throw JSONFailure(text: "proto: syntax error (line 1:1): unexpected token \(token(text))")
     }
+    let plain = JSONEscapes.resolved(text)
     do {
-      return try Request(jsonUTF8Bytes: text, options: decoding).serializedBytes()
+      return try Request(jsonUTF8Bytes: plain, options: decoding).serializedBytes()
     } catch {
-      throw JSONFailure(text: "proto: \(error)")
+      // Encoders of base64 that break lines are common.
+      let unbroken = JSONEscapes.withoutLineBreaks(plain)
+      let second = unbroken.flatMap { try? Request(jsonUTF8Bytes: $0, options: decoding) }
+      if let bytes: Bytes = try? second?.serializedBytes() { return bytes }
+      throw JSONFailure(text: "proto: invalid value: \(error)")
     }
   }
 

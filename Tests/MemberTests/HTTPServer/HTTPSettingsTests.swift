@@ -50,7 +50,7 @@ import Testing
     #expect(headers.contains(HTTPField("Sec-WebSocket-Accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")))
     #expect(headers.contains(HTTPField("Sec-WebSocket-Protocol", "Bearer")))
     #expect(WebSocketUpgrade.headers(of: head(full)).first("authorization") == "Bearer abc")
-    guard case .refused = WebSocketUpgrade.answer(to: head(full, method: "POST")) else {
+    guard case .refused(405) = WebSocketUpgrade.answer(to: head(full, method: "POST")) else {
       Issue.record("a POST is no handshake")
       return
     }

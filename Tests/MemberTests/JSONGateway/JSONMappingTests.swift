@@ -44,6 +44,21 @@ import Testing
     #expect(try range(#"{"key":"\#(base64)"}"#).key == Data([0xfb, 0xff, 0xbf]))
   }
 
+  @Test(arguments: [
+    #""\/w==""#, #""\u002fw==""#, #""\/w\n==\r\n""#, #""\n\/w==""#, #""/\u0077==""#,
+  ])
+  func escapesInBytes(text: String) throws {
+    #expect(try range(#"{"key":\#(text),"limit":"1"}"#).key == Data([0xff]))
+  }
+
+  @Test func escapesInStrings() throws {
+    let user = try decoded(
+      "/v3/auth/user/add", #"{"name":"a\/b\u00e9\n\"\u0022\\","password":"p\nq"}"#,
+      as: Etcdserverpb_AuthUserAddRequest.self)
+    #expect(user.name == "a/b\u{e9}\n\"\"\\")
+    #expect(user.password == "p\nq")
+  }
+
   @Test func nothingIsTheDefault() throws {
     for json in ["{}", "null", " null", #"{"key":null,"limit":null,"sort_order":null}"#, ""] {
       #expect(try range(json) == Etcdserverpb_RangeRequest())
@@ -51,7 +66,8 @@ import Testing
   }
 
   @Test(arguments: [
-    "[]", "5", #""x""#, "true", #"{"key":5}"#, #"{"key":"!"}"#, #"{"limit":"a"}"#, #"{"limit":1.5}"#,
+    "[]", "5", #""x""#, "true", #"{"key":5}"#, #"{"key":"!"}"#, #"{"limit":"a"}"#,
+    #"{"limit":1.5}"#,
     #"{"limit":9223372036854775808}"#, #"{"keys_only":"true"}"#, #"{"sort_order":true}"#,
   ])
   func refused(json: String) {
