@@ -21,7 +21,8 @@ struct Bench: AsyncParsableCommand {
       """,
     version: "apus-bench 0.1.0",
     subcommands: [
-      PutCommand.self, RangeCommand.self, TxnCommand.self, MixedCommand.self, WatchCommand.self, LeaseGrantCommand.self,
+      PutCommand.self, RangeCommand.self, TxnCommand.self, MixedCommand.self, WatchCommand.self,
+      LeaseGrantCommand.self,
       LeaseKeepAliveCommand.self,
     ])
 }

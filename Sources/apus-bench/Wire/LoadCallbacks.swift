@@ -129,7 +129,9 @@ extension LoadConnection {
     let slot = tag - 1
     slots[slot].isBusy = false
     let code = slots[slot].code
-    guard code != 0 else { return owner.callEnded(self, slot: slot, code: 0, message: "", now: now) }
+    guard code != 0 else {
+      return owner.callEnded(self, slot: slot, code: 0, message: "", now: now)
+    }
     let text = slots[slot].message.isEmpty ? "stream reset (\(reset))" : slots[slot].message
     slots[slot].message = ""
     owner.callEnded(self, slot: slot, code: code, message: text, now: now)
