@@ -41,7 +41,8 @@ final class Channel: @unchecked Sendable {
     self.endpoint = endpoint
     self.options = options
     self.loop = loop
-    self.security = security.map { TLSDialer(
+    self.security = security.map {
+      TLSDialer(
         source: $0, serverName: endpoint.serverName,
         errorPrefix: "authentication handshake failed: ")
     }

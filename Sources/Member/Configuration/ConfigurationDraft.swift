@@ -325,13 +325,15 @@ extension ConfigurationDraft {
       if !security.certificateFile.isEmpty || !security.keyFile.isEmpty {
         records.append(
           LogRecord(
-            .warn, "scheme is http or unix while key and cert files are present; ignoring key and "
+            .warn,
+            "scheme is http or unix while key and cert files are present; ignoring key and "
               + "cert files", ("\(port)-url", url.description)))
       }
       if security.clientCertAuth {
         records.append(
           LogRecord(
-            .warn, "scheme is http or unix while \(flag) is enabled; ignoring client cert auth for "
+            .warn,
+            "scheme is http or unix while \(flag) is enabled; ignoring client cert auth for "
               + "this URL", ("\(port)-url", url.description)))
       }
     }

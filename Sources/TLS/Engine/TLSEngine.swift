@@ -298,8 +298,10 @@ package final class TLSEngine {
 private enum MemoryBIO {
   // Never changed once it is made, and needed until the process ends.
   private nonisolated(unsafe) static let method: OpaquePointer? = {
-    guard let method = BIO_meth_new(
-      BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "engine") else { return nil }
+    guard
+      let method = BIO_meth_new(
+        BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "engine")
+    else { return nil }
     BIO_meth_set_read(method, bioReads)
     BIO_meth_set_write(method, bioWrites)
     BIO_meth_set_ctrl(method, bioControls)

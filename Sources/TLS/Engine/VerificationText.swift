@@ -31,7 +31,8 @@ enum VerificationText {
     case X509_V_ERR_INVALID_PURPOSE:
       return "certificate specifies an incompatible key usage"
     default:
-      return X509_verify_cert_error_string(Int(number)).map { String(cString: $0) } ?? "error \(number)"
+      return X509_verify_cert_error_string(Int(number)).map { String(cString: $0) }
+        ?? "error \(number)"
     }
   }
 
