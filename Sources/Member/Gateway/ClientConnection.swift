@@ -1,6 +1,7 @@
 import Actors
 import Base
 import HTTP
+import TLS
 
 /// One client connection: finds out which protocol it speaks, and joins socket and session.
 ///
