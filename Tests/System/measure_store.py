@@ -8,13 +8,11 @@ import json
 import os
 import pathlib
 import re
-import sys
 import threading
 import time
 
 import grpc
-from benchmark import field, p99_of_puts, resident_mib, varint
-from benchmark import measure_long_ranges
+from benchmark import field, measure_long_ranges, resident_mib, varint
 from harness import Cluster
 
 OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]

@@ -10,7 +10,7 @@ import Testing
 
 /// Reads of many keys go on between other work, a bounded step at a time.
 struct LongReadTests {
-  private static let keys = 3000
+  private static let keys = 1500
 
   private func sorted(
     _ order: Etcdserverpb_RangeRequest.SortOrder, _ target: Etcdserverpb_RangeRequest.SortTarget
@@ -48,8 +48,8 @@ struct LongReadTests {
         pauses += harness.record.pauses.count
         harness.endPauses()
       }
-      // Beside others, every slice is followed by a pause.
-      #expect(pauses >= Self.keys / KVStore.sliceVisits - 1, "\(request)")
+      // Beside others, every slice is followed by a pause: but the first two and the last.
+      #expect(pauses >= Self.keys / KVStore.sliceVisits - 3, "\(request)")
       harness.forget()
     }
   }

@@ -106,14 +106,15 @@ final class StoreHarness {
   private static func outlets(_ told: SharedRecord) -> StoreOutlets {
     StoreOutlets(
       reply: { replies in told.value.withLock { $0.replies += replies } },
-      deliver: { _ in },
+      deliver: { _, _ in },
       stream: { _, part in told.value.withLock { $0.parts.append(part) } },
       applied: { _ in }, configurationApplied: { _, _ in }, stored: { _ in },
       snapshotMade: { _, _, _ in }, snapshotInstalled: { _ in }, exported: { _, _ in },
       proposeAsLeader: { term, _, requests in
         told.value.withLock { $0.proposals += requests.map { (term, $0.0, $0.1) } }
       },
-      raiseNoSpace: { _ in }, membershipChanged: { _ in }, compactionFinished: { _, _ in },
+      raiseNoSpace: { _ in }, diskFull: { _, _ in },
+      membershipChanged: { _ in }, compactionFinished: { _ in },
       pause: { kind in told.value.withLock { $0.pauses.append(kind) } },
       measured: { measure in told.value.withLock { $0.measures.append(measure) } },
       failed: { fatalError($0) })
