@@ -54,7 +54,7 @@ let package = Package(
     .target(
       name: "StoreActor",
       dependencies: [
-        "Base", "EtcdAPI", "Actors", "RaftActor", "CLMDB", "COpenSSL", "CCrypt",
+        "Base", "EtcdAPI", "Actors", "RaftActor", "CIntrinsics", "CLMDB", "COpenSSL", "CCrypt",
         protobuf,
       ],
       swiftSettings: settings),

@@ -118,7 +118,9 @@ struct MessageQueue {
   private var head: [UInt8] = []
   private var headAt = 0
   private var hasHead = false
-  private var tail: [[UInt8]] = []
+  /// Bytes that the head's prefix announces.
+  private var headAnnounces = 0
+  private var tail: [Entry] = []
   private var tailAt = 0
   /// Bytes waiting, prefixes included.
   private(set) var bytes = 0
@@ -127,17 +129,38 @@ struct MessageQueue {
   /// Whether entries were compressed; an empty message never is.
   var isCompressed = false
 
+  private struct Entry {
+    var bytes: [UInt8]
+    /// Bytes of the message that begins here, or nil in the middle of one.
+    let announces: Int?
+  }
+
   private var prefix: Int { isFramed ? GRPCMessageFramer.prefixBytes : 0 }
 
   mutating func append(_ message: [UInt8]) {
     bytes += message.count + prefix
     if hasHead {
-      tail.append(message)
+      tail.append(Entry(bytes: message, announces: message.count))
     } else {
       head = message
       headAt = -prefix
+      headAnnounces = message.count
       hasHead = true
     }
+  }
+
+  /// Appends one message that comes in pieces, none of which is copied.
+  mutating func append(_ first: [UInt8], _ rest: ArraySlice<[UInt8]>) {
+    let more = rest.reduce(0) { $0 + $1.count }
+    let isHead = !hasHead
+    append(first)
+    bytes += more
+    if isHead {
+      headAnnounces += more
+    } else {
+      tail[tail.count - 1] = Entry(bytes: first, announces: first.count + more)
+    }
+    for piece in rest { tail.append(Entry(bytes: piece, announces: nil)) }
   }
 
   mutating func removeAll() {
@@ -157,8 +180,8 @@ struct MessageQueue {
       while headAt < 0, left > 0 {
         output.append(
           GRPCMessageFramer.prefixByte(
-            GRPCMessageFramer.prefixBytes + headAt, count: head.count,
-            isCompressed: isCompressed && !head.isEmpty))
+            GRPCMessageFramer.prefixBytes + headAt, count: headAnnounces,
+            isCompressed: isCompressed && headAnnounces > 0))
         headAt += 1
         left -= 1
       }
@@ -178,9 +201,10 @@ struct MessageQueue {
       hasHead = false
       return
     }
-    head = tail[tailAt]
-    tail[tailAt] = []
-    headAt = -prefix
+    head = tail[tailAt].bytes
+    tail[tailAt].bytes = []
+    headAt = tail[tailAt].announces == nil ? 0 : -prefix
+    headAnnounces = tail[tailAt].announces ?? 0
     tailAt += 1
     if tailAt == tail.count {
       tail.removeAll(keepingCapacity: true)

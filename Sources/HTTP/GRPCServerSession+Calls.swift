@@ -133,9 +133,15 @@ extension GRPCServerSession {
 // MARK: - Answering
 
 extension GRPCServerSession {
-  func reply(_ call: ServerCall, _ message: [UInt8]) {
+  func reply(_ call: ServerCall, _ message: [UInt8], _ rest: ArraySlice<[UInt8]>) {
     guard call.phase == .open else { return }
-    enqueue(call, message)
+    if rest.isEmpty {
+      enqueue(call, message)
+    } else if call.encoding == .gzip {
+      enqueue(call, message + rest.joined())
+    } else {
+      call.queue.append(message, rest)
+    }
     call.phase = .finished
     call.status = .ok
     pump(call)

@@ -109,9 +109,11 @@ package final class ServerCall {
   package var queuedBytes: Int { owner?.queuedBytes ?? queue.bytes }
 
   /// Answers a unary call: the message and status OK.
-  package func reply(message: [UInt8]) {
-    if let session { return session.reply(self, message) }
-    owner?.call(self, sent: message)
+  ///
+  /// - Parameter rest: further pieces of the message, which are sent as they are.
+  package func reply(message: [UInt8], rest: ArraySlice<[UInt8]> = []) {
+    if let session { return session.reply(self, message, rest) }
+    owner?.call(self, sent: rest.isEmpty ? message : message + rest.joined())
     finishLocally(.ok)
   }
 

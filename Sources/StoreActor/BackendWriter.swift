@@ -14,6 +14,8 @@ package enum BackendInput: Sendable {
   /// Replaces the store by a received file.
   case install(path: String)
   case hash(id: UInt64)
+  /// Gives back a slice of the space of a file that was replaced.
+  case reclaim
 }
 
 /// What that thread reports.
@@ -35,6 +37,8 @@ package enum BackendReport: Sendable {
 /// Lives on the BACKEND thread and blocks it; nobody waits for it but callers of these operations.
 package actor BackendWriter {
   package static let inboxLimit = 1 << 16
+  private static let restMillisecondsMax: UInt64 = 50
+  private static let reclaimSliceBytes = 64 << 20
 
   private nonisolated let executor: any ActorExecutor
   package nonisolated var unownedExecutor: UnownedSerialExecutor {
@@ -48,16 +52,23 @@ package actor BackendWriter {
   private var defragmenting: [UInt64] = []
   private var defragmentNext: [UInt64] = []
   private var defragmentationStart: UInt64 = 0
+  /// Space of replaced files is left to give back.
+  private var reclaims = false
+  private let later: @Sendable (_ milliseconds: Int, BackendInput) -> Void
   private let report: @Sendable (BackendReport) -> Void
 
-  /// - Parameter exporter: where snapshot files are written, which takes long for large stores.
+  /// - Parameters:
+  ///   - exporter: where snapshot files are written, which takes long for large stores.
+  ///   - later: sends an input to the inbox after a time.
   package init(
     backend: Backend, executor: any ActorExecutor, exporter: any ActorExecutor,
+    later: @escaping @Sendable (_ milliseconds: Int, BackendInput) -> Void,
     report: @escaping @Sendable (BackendReport) -> Void
   ) {
     self.backend = backend
     self.executor = executor
     self.exporter = exporter
+    self.later = later
     self.report = report
   }
 
@@ -88,6 +99,7 @@ package actor BackendWriter {
           Result { () throws(BackendError) in
             try ReceivedStore.install(path, into: backend)
           }))
+    case .reclaim: reclaim()
     case .hash(let id):
       let start = monotonicNanoseconds()
       let result = Result { () throws(BackendError) in try backend.hashBackend() }
@@ -131,10 +143,10 @@ package actor BackendWriter {
 
   private func continueDefragment() {
     guard !defragmenting.isEmpty else { return }
+    let started = monotonicNanoseconds()
     do throws(BackendError) {
-      guard try backend.continueDefragment(maxBytes: Backend.copySliceBytes) else {
-        inbox.send(.continueDefragment)
-        return
+      guard try backend.continueDefragment(maxBytes: Backend.gentleSliceBytes) else {
+        return rest(since: started, then: .continueDefragment)
       }
       try backend.finishDefragment()
       endDefragment(nil)
@@ -158,6 +170,24 @@ package actor BackendWriter {
     report(.defragmentationEnded(nanoseconds: took, error))
   }
 
+  /// Leaves the disk to others for as long as the slice before took.
+  private func rest(since started: UInt64, then next: BackendInput) {
+    let took = (monotonicNanoseconds() - started) / 1_000_000
+    later(Int(min(took + 1, Self.restMillisecondsMax)), next)
+  }
+
+  private func reclaim() {
+    let started = monotonicNanoseconds()
+    switch backend.reclaim(maxBytes: Self.reclaimSliceBytes) {
+    case .done: reclaims = false
+    case .goesOn:
+      reclaims = false
+      rest(since: started, then: .reclaim)
+    // Tried again with each commit: there is always another one.
+    case .waitsForReaders: reclaims = true
+    }
+  }
+
   private func commit(_ sealed: SealedBuffer) {
     let start = monotonicNanoseconds()
     do throws(BackendError) {
@@ -166,6 +196,7 @@ package actor BackendWriter {
         .committed(
           id: sealed.id, index: sealed.consistentIndex,
           nanoseconds: monotonicNanoseconds() - start))
+      if reclaims { reclaim() }
     } catch {
       report(.failed(error))
     }

@@ -39,6 +39,7 @@ extension KVStore {
     case .failed(let error): commitFailed(error)
     case .defragmented(let id, let error):
       reading { () throws(BackendError) in try machine.kv.store.buffers.renew() }
+      backendInbox.send(.reclaim)
       replies.append(reply(id, error) { [] })
     case .defragmentationBegan: outlets.measured(.defragmentationBegan)
     case .defragmentationEnded(let nanoseconds, let error):
@@ -190,6 +191,7 @@ extension KVStore {
     }
     installing = nil
     ReceivedStore.remove(path)
+    backendInbox.send(.reclaim)
     sealedIndex = machine.applied
     for write in machine.membership.tableWrites {
       if let value = write.value { machine.kv.store.buffers.put(write.bucket, write.key, value) }

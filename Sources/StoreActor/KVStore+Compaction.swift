@@ -45,7 +45,7 @@ extension KVStore {
       compactionFinished()
     } else if isBehind || waitingDefragments.isEmpty {
       compactionPauses = true
-      outlets.pause()
+      outlets.pause(.compaction)
     }
   }
 

@@ -16,9 +16,21 @@ class LongRead {
 }
 
 final class LongRange: LongRead {
+  let request: Etcdserverpb_RangeRequest
   var cursor: RangeCursor
 
-  init(id: UInt64, cursor: RangeCursor) {
+  init(id: UInt64, request: Etcdserverpb_RangeRequest, cursor: RangeCursor) {
+    self.request = request
+    self.cursor = cursor
+    super.init(id: id)
+  }
+}
+
+/// A transaction that only reads.
+final class LongTxn: LongRead {
+  var cursor: ReadOnlyTxnCursor
+
+  init(id: UInt64, cursor: ReadOnlyTxnCursor) {
     self.cursor = cursor
     super.init(id: id)
   }
@@ -47,21 +59,29 @@ final class LongHash: LongRead {
 }
 
 extension KVStore {
-  /// Keys or records that one slice looks at: well under a millisecond.
-  static let sliceVisits = 1000
-  static let sliceBytes = 1 << 20
+  /// Keys or records that one slice looks at: a quarter of a millisecond.
+  static let sliceVisits = 250
+  static let sliceBytes = 256 << 10
   private static let streamRowsMax = 10_000
+  private static let streamPartBytes = 1 << 20
+  /// Others count as being served for so long after the last of them: nanoseconds.
+  private static let busyNanoseconds: UInt64 = 20_000_000
 
-  var hasLongReads: Bool { longReads.contains(where: \.isReady) }
+  var hasLongReads: Bool { !longReadsPause && longReads.contains(where: \.isReady) }
 
   /// Moves the oldest long read on by one slice; readers take turns.
+  ///
+  /// While others are served, a pause follows each slice. A thread that always has work is made to wait
+  /// by the kernel when there are more threads than cores, and everybody with it.
   func advanceLongReads() {
-    guard let position = longReads.firstIndex(where: \.isReady) else { return }
+    guard !longReadsPause, let position = longReads.firstIndex(where: \.isReady) else { return }
     let read = longReads.remove(at: position)
     do {
       // What the reader may see could be less by now than when the read began.
       if let caller = read.caller { try machine.auth.checkRevision(caller) }
       if try !advance(read) { longReads.append(read) }
+    } catch KVError.compacted where restart(read) {
+      longReads.append(read)
     } catch let error as EtcdError {
       fail(read.id, error)
     } catch let error as KVError {
@@ -69,6 +89,20 @@ extension KVStore {
     } catch {
       fail(read.id, EtcdError(.internal, "\(error)"))
     }
+    if hasLongReads, clock() < servedAt + Self.busyNanoseconds {
+      longReadsPause = true
+      outlets.pause(.longReads)
+    }
+  }
+
+  /// A read of the current state that compaction has overtaken begins again: its caller asked for no
+  /// revision that could be compacted.
+  private func restart(_ read: LongRead) -> Bool {
+    guard let read = read as? LongRange, read.request.revision <= 0,
+      let cursor = try? machine.kv.openRange(read.request)
+    else { return false }
+    read.cursor = cursor
+    return true
   }
 
   /// - Returns: whether the read is answered.
@@ -79,23 +113,40 @@ extension KVStore {
         try machine.kv.advance(
           &read.cursor, visits: Self.sliceVisits, bytes: Self.sliceBytes)
       else { return false }
-      answer(read.id, machine.responseEncoder.encode(read.cursor.result))
+      answer(read.id, machine.responseEncoder.pieces(read.cursor.result))
+    case let read as LongTxn:
+      guard
+        try machine.kv.advance(
+          &read.cursor, visits: Self.sliceVisits, bytes: Self.sliceBytes)
+      else { return false }
+      answer(read.id, machine.responseEncoder.pieces(read.cursor.result))
     case let read as StreamedRange:
-      let isLast = try machine.kv.advance(
-        &read.cursor, visits: read.rows, bytes: Self.sliceBytes)
-      outlets.stream(read.id, machine.responseEncoder.streamPart(&read.cursor, isLast: isLast))
-      read.rows = min(read.rows * 2, Self.streamRowsMax)
-      read.isReady = false
+      let isLast = try advanceStreamed(read)
       guard isLast else { return false }
       answer(read.id, [])
     case let read as LongHash:
       _ = try machine.kv.advance(&read.cursor, records: Self.sliceVisits)
       guard let result = read.cursor.result else { return false }
       outlets.measured(.hashedRevision(nanoseconds: monotonicNanoseconds() - read.startedAt))
-      answer(read.id, try message(result))
+      answer(read.id, [try message(result)])
     default: preconditionFailure("a long read of unknown kind")
     }
     return true
+  }
+
+  /// A part may take several slices.
+  private func advanceStreamed(_ read: StreamedRange) throws -> Bool {
+    let missing = max(1, read.rows - read.cursor.rows.count)
+    let isLast = try machine.kv.advance(
+      &read.cursor, visits: min(missing, Self.sliceVisits), bytes: Self.sliceBytes)
+    let rows = read.cursor.rows
+    guard isLast || rows.count >= read.rows || rows.byteCount >= Self.streamPartBytes else {
+      return false
+    }
+    outlets.stream(read.id, machine.responseEncoder.streamPart(&read.cursor, isLast: isLast))
+    read.rows = min(read.rows * 2, Self.streamRowsMax)
+    read.isReady = false
+    return isLast
   }
 
   /// The client has taken most of what was sent.
@@ -106,8 +157,8 @@ extension KVStore {
   /// The client has gone.
   func endRead(id: UInt64) { longReads.removeAll { $0.id == id } }
 
-  private func answer(_ id: UInt64, _ message: Bytes) {
-    replies.append(StoreReply(id: id, outcome: .message(message)))
+  private func answer(_ id: UInt64, _ pieces: [Bytes]) {
+    replies.append(StoreReply(id: id, pieces: pieces))
   }
 
   func message(_ hash: KeyValueHash) throws -> Bytes {
@@ -126,7 +177,9 @@ extension ResponseEncoder {
   fileprivate func streamPart(_ cursor: inout RangeCursor, isLast: Bool) -> Bytes {
     var inner = ProtobufWriter()
     if isLast { inner.field(1, always: header(cursor.headerRevision)) }
-    for row in cursor.takeRows() { inner.field(2, always: row) }
+    let rows = cursor.takeRows()
+    for piece in rows.closed { inner.raw(piece) }
+    inner.raw(rows.open)
     if isLast {
       inner.field(3, cursor.more)
       inner.field(4, signed: cursor.count)

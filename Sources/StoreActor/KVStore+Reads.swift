@@ -21,6 +21,7 @@ extension KVStore {
       do {
         if let message = try serve(read) {
           replies.append(StoreReply(id: read.id, outcome: .message(message)))
+          hasServed = true
         }
       } catch let error as EtcdError {
         fail(read.id, error)
@@ -53,13 +54,16 @@ extension KVStore {
       return try range(request, read)
     case .rangeStream(let request):
       machine.counts.ranges += 1
-      let stream = StreamedRange(id: read.id, cursor: try machine.kv.openRange(request))
-      stream.caller = read.caller
-      longReads.append(stream)
+      begin(StreamedRange(id: read.id, cursor: try machine.kv.openRange(request)), for: read)
       return nil
     case .txn(let request):
       machine.counts.ranges += UInt64(request.success.count)
-      return machine.responseEncoder.encode(try machine.kv.readOnlyTxn(request))
+      var cursor = try machine.kv.openReadOnlyTxn(request)
+      if try machine.kv.advance(&cursor, visits: Self.sliceVisits, bytes: Self.sliceBytes) {
+        return machine.responseEncoder.encode(cursor.result)
+      }
+      begin(LongTxn(id: read.id, cursor: cursor), for: read)
+      return nil
     case .hashKV(let revision):
       if let hash = compactionHashes.last(where: { $0.revision == revision }) {
         return try message(hash)
@@ -77,18 +81,20 @@ extension KVStore {
     }
   }
 
+  private func begin(_ long: LongRead, for read: StoreRead) {
+    long.caller = read.caller
+    longReads.append(long)
+  }
+
   private func range(_ request: Etcdserverpb_RangeRequest, _ read: StoreRead) throws -> Bytes? {
-    // One key, or an order that needs all rows at once.
-    if request.rangeEnd.isEmpty || !RangeCursor.isPlain(request) {
+    if request.rangeEnd.isEmpty {
       return machine.responseEncoder.encode(try machine.kv.range(request))
     }
     var cursor = try machine.kv.openRange(request)
     if try machine.kv.advance(&cursor, visits: Self.sliceVisits, bytes: Self.sliceBytes) {
       return machine.responseEncoder.encode(cursor.result)
     }
-    let long = LongRange(id: read.id, cursor: cursor)
-    long.caller = read.caller
-    longReads.append(long)
+    begin(LongRange(id: read.id, request: request, cursor: cursor), for: read)
     return nil
   }
 }

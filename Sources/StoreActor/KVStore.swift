@@ -62,6 +62,8 @@ package actor KVStore {
   package nonisolated var status: StoreStatus { board.withLock { $0 } }
 
   let settings: Settings
+  /// Monotonic nanoseconds: what leases count down by.
+  let clock: @Sendable () -> UInt64
   let backend: Backend
   let backendInbox: Inbox<BackendInput>
   let outlets: StoreOutlets
@@ -80,8 +82,16 @@ package actor KVStore {
   var waitingReads: [(atLeast: LogIndex, reads: [StoreRead])] = []
   /// Long reads under way.
   var longReads: [LongRead] = []
+  /// Between two slices; ended by an input.
+  var longReadsPause = false
+  /// When entries were applied or short reads answered: monotonic nanoseconds.
+  var servedAt: UInt64 = 0
+  /// In the batch under way.
+  var hasServed = false
   /// Keepalives of expired leases: answered when the revocation is applied.
   var expiring: [(id: UInt64, lease: LeaseID)] = []
+  /// Keepalives that wait for a checkpoint of their lease to be taken back.
+  var unchecking: [(id: UInt64, lease: LeaseID)] = []
   /// Callers of physical compactions, with the replies they wait for.
   var compactionWaiters: [(revision: Int64, reply: StoreReply)] = []
   var compactionUnderWay = false
@@ -120,8 +130,10 @@ package actor KVStore {
 
   package init(
     machine: sending StateMachine<DiskRecords>, backend: Backend, backendInbox: Inbox<BackendInput>,
-    settings: Settings, executor: any ActorExecutor, tokens: TokenBoard, outlets: StoreOutlets
+    settings: Settings, executor: any ActorExecutor, tokens: TokenBoard, outlets: StoreOutlets,
+    clock: @escaping @Sendable () -> UInt64 = { monotonicNanoseconds() }
   ) {
+    self.clock = clock
     self.machine = machine
     self.backend = backend
     self.backendInbox = backendInbox
@@ -153,6 +165,8 @@ package actor KVStore {
     var appliedBefore = machine.applied
     for input in batch { handle(input) }
     serveWaitingReads()
+    if hasServed && !longReads.isEmpty { servedAt = clock() }
+    hasServed = false
     finishBatch(appliedBefore: &appliedBefore)
   }
 
@@ -177,12 +191,13 @@ package actor KVStore {
       backendInbox.send(.hash(id: id))
     case .install(let snapshot, let path): install(snapshot, path: path)
     case .work: work()
-    case .pauseEnded: compactionPauses = false
+    case .pauseEnded(.compaction): compactionPauses = false
+    case .pauseEnded(.longReads): longReadsPause = false
     case .flush:
       isEnding = true
       seal()
     case .continueRangeStream(let id): continueStream(id: id)
-    case .endRangeStream(let id): endRead(id: id)
+    case .endRead(let id): endRead(id: id)
     }
   }
 
@@ -230,7 +245,8 @@ package actor KVStore {
     guard installing == nil else {
       preconditionFailure("entries handed out while a snapshot is being installed")
     }
-    let now = monotonicNanoseconds()
+    let now = clock()
+    hasServed = true
     var before = now
     let size = Int64(backend.sizeBytes)
     for entry in entries {
@@ -246,7 +262,7 @@ package actor KVStore {
       let (kind, failure) = (output.kind, output.failure)
       finish(entry)
       // One look at the clock per entry: the end of one is the beginning of the next.
-      let after = monotonicNanoseconds()
+      let after = clock()
       if let kind { outlets.applyTook(kind, failure == nil, after - before) }
       if after - before > settings.slowApply {
         outlets.measured(
@@ -284,6 +300,7 @@ package actor KVStore {
       replyAfterCompaction(reply)
     }
     if let revoked = output.revokedLease { answerExpired(revoked) }
+    if !output.uncheckedLeases.isEmpty { renewUnchecked(output.uncheckedLeases) }
     replies.append(contentsOf: output.replies)
     if promotesAtTerm == entry.term { promoteLessor() }
     output.removeAll()
@@ -321,6 +338,9 @@ package actor KVStore {
     if ticks >= lastSealTick + settings.commitTicks { sealIfIdle() }
     hubHasWork = true
     if settings.progressTicks > 0, ticks % settings.progressTicks == 0 { hub.progressTick() }
-    if ticks % 5 == 0 { proposeRevocations() }
+    if ticks % 5 == 0 {
+      proposeRevocations()
+      proposeCheckpoints()
+    }
   }
 }

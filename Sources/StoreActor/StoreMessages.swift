@@ -53,6 +53,12 @@ package enum WatchCommand: Sendable {
   case ready(UInt64)
 }
 
+/// Work in slices that gives others their share of the machine.
+package enum StorePause: Sendable {
+  case compaction
+  case longReads
+}
+
 /// What reaches the store's actor.
 package enum StoreInput: Sendable {
   /// Committed entries, in order.
@@ -75,10 +81,11 @@ package enum StoreInput: Sendable {
   /// Goes on with work that is done in slices.
   case work
   /// The time asked for by ``StoreOutlets/pause`` is over.
-  case pauseEnded
+  case pauseEnded(StorePause)
   /// The reader of a streamed range has taken most of what was sent, or has gone.
   case continueRangeStream(id: UInt64)
-  case endRangeStream(id: UInt64)
+  /// Nobody waits for this read any more.
+  case endRead(id: UInt64)
   /// Writes everything applied to the file; for an orderly end.
   case flush
 }
@@ -130,8 +137,8 @@ package struct StoreOutlets: Sendable {
   /// Users, roles or tokens are others than before; the status shows them.
   package var authChanged: @Sendable () -> Void
   package var compactionFinished: @Sendable (FinishedCompaction) -> Void
-  /// Asks for ``StoreInput/pauseEnded`` after the pause between two slices of a compaction.
-  package var pause: @Sendable () -> Void
+  /// Asks for ``StoreInput/pauseEnded(_:)`` after the pause between two slices of such work.
+  package var pause: @Sendable (StorePause) -> Void
   package var measured: @Sendable (StoreMeasure) -> Void
   /// How long applying one request took, and whether it had its effect.
   package var applyTook:
@@ -159,7 +166,7 @@ package struct StoreOutlets: Sendable {
     membershipChanged: @escaping @Sendable (Membership) -> Void,
     authChanged: @escaping @Sendable () -> Void = {},
     compactionFinished: @escaping @Sendable (FinishedCompaction) -> Void,
-    pause: @escaping @Sendable () -> Void,
+    pause: @escaping @Sendable (StorePause) -> Void,
     measured: @escaping @Sendable (StoreMeasure) -> Void,
     applyTook:
       @escaping @Sendable (InternalRequestEnvelope.Kind, Bool, UInt64) -> Void = { _, _, _ in },

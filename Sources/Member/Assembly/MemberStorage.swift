@@ -269,6 +269,9 @@ struct StorageLoader {
       ("took", Duration.nanoseconds(Int64(monotonicNanoseconds() - start))))
   }
 
+  /// Between two checkpoints of a lease, as in etcd.
+  private static let leaseCheckpointInterval: UInt64 = 300_000_000_000
+
   private func assemble(
     log: sending WriteAheadLog, backend: Backend, member: MemberID, cluster: ClusterID,
     hardState: HardState, base: SnapshotMetadata, entries: [Entry], confState: ConfState?,
@@ -278,7 +281,9 @@ struct StorageLoader {
     let electionTimeout = UInt64(configuration.electionTimeout.wholeNanoseconds)
     let lessor = Lessor(
       ttlMin: Lessor.ttlMin(electionTimeout: electionTimeout),
-      retryPeriod: UInt64(configuration.requestTimeout.wholeNanoseconds))
+      retryPeriod: UInt64(configuration.requestTimeout.wholeNanoseconds),
+      checkpointInterval: configuration.featureGates.isEnabled(.leaseCheckpoint)
+        ? Self.leaseCheckpointInterval : nil)
     let machine = try StoreLoader.load(
       backend: backend,
       settings: .init(member: member, cluster: cluster, maxLearners: configuration.maxLearners),

@@ -12,12 +12,11 @@ extension MemberWiring {
     _ raft: RaftNode, _ peers: PeerTransport
   ) -> (KVStore, BackendWriter) {
     let reports = Relay<BackendReport>()
-    let pauses = Relay<Void>()
+    let pauses = Relay<StorePause>()
+    let later = Relay<(Int, BackendInput)>()
     let backendWriter = BackendWriter(
-      backend: storage.backend, executor: backendThread, exporter: exportThread
-    ) {
-      reports.send($0)
-    }
+      backend: storage.backend, executor: backendThread, exporter: exportThread,
+      later: { later.send(($0, $1)) }, report: { reports.send($0) })
     let tick = configuration.heartbeatInterval.nanoseconds
     let progress = configuration.watchProgressNotifyInterval.nanoseconds
     var settings = KVStore.Settings(
@@ -38,14 +37,28 @@ extension MemberWiring {
     let inbox = store.inbox
     let pause = Int(configuration.compactionSleepInterval.wholeNanoseconds / 1_000_000)
     let loop = loop
-    let pauseTimer = LoopTimer(loop: loop) { inbox.send(.pauseEnded) }
-    pauses.connect { loop.execute { pauseTimer.schedule(afterMilliseconds: max(1, pause)) } }
+    let compactionPause = LoopTimer(loop: loop) { inbox.send(.pauseEnded(.compaction)) }
+    let readPause = LoopTimer(loop: loop) { inbox.send(.pauseEnded(.longReads)) }
+    pauses.connect { kind in
+      loop.execute {
+        switch kind {
+        case .compaction: compactionPause.schedule(afterMilliseconds: max(1, pause))
+        case .longReads: readPause.schedule(afterMilliseconds: 1)
+        }
+      }
+    }
     reports.connect { inbox.send(.backend($0)) }
+    let backendInbox = backendWriter.inbox
+    later.connect { milliseconds, input in
+      loop.execute {
+        LoopTimer(loop: loop) { backendInbox.send(input) }.schedule(afterMilliseconds: milliseconds)
+      }
+    }
     return (store, backendWriter)
   }
 
   func storeOutlets(
-    _ raft: RaftNode, _ peers: PeerTransport, _ pauses: Relay<Void>
+    _ raft: RaftNode, _ peers: PeerTransport, _ pauses: Relay<StorePause>
   ) -> StoreOutlets {
     let raftInbox = raft.inbox
     let gateway = gatewayInbox
@@ -111,7 +124,7 @@ extension MemberWiring {
         metrics.finished(compaction, unixSeconds: Int64(time(nil)))
         log.finished(compaction)
       },
-      pause: { pauses.send(()) },
+      pause: { pauses.send($0) },
       measured: storeMeasures(),
       applyTook: { applyTimes.observe($0, succeeded: $1, nanoseconds: $2) },
       rangeTook: { succeeded, nanoseconds in

@@ -28,13 +28,12 @@ package struct FeatureGates: Sendable, Equatable {
     /// `.accepted` gates choose between two ways to the same result inside etcd.
     var support: FlagSpec.Support {
       switch self {
-      case .txnModeWriteWithSharedBuffer, .fastLeaseKeepAlive, .priorityRequest, .allAlpha,
-        .allBeta:
+      // Checkpoints that are in the log are in the store's file, too: with or without the gate.
+      case .txnModeWriteWithSharedBuffer, .fastLeaseKeepAlive, .priorityRequest,
+        .leaseCheckpointPersist, .allAlpha, .allBeta:
         .accepted
-      case .initialCorruptCheck, .compactHashCheck: .supported
-      case .stopGRPCServiceOnDefrag, .leaseCheckpoint,
-        .leaseCheckpointPersist, .setMemberLocalAddr:
-        .unfinished
+      case .initialCorruptCheck, .compactHashCheck, .leaseCheckpoint: .supported
+      case .stopGRPCServiceOnDefrag, .setMemberLocalAddr: .unfinished
       }
     }
   }

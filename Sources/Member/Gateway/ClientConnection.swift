@@ -30,6 +30,8 @@ final class ClientConnection: GRPCServerDelegate {
 
   /// Output that may wait in the socket before the session's calls are held back.
   private static let outputBytesMax = 4 << 20
+  /// Output of one connection per turn. What is more waits while others have theirs.
+  private static let outputBytesPerTurn = 256 << 10
   private static let clientVersionsMax = 128
   /// How long a client may take over the head of a request, or its first bytes once it has begun.
   private static let headTime: UInt64 = 30 * 1_000_000_000
@@ -124,11 +126,17 @@ final class ClientConnection: GRPCServerDelegate {
     isTouched = false
     guard !isClosed else { return }
     if let session {
+      var left = Self.outputBytesPerTurn
       while stream.queuedBytes < Self.outputBytesMax {
+        guard left > 0 else {
+          touch()
+          break
+        }
         output.removeAll(keepingCapacity: true)
-        session.appendOutput(to: &output)
+        session.appendOutput(to: &output, limitBytes: left)
         if output.isEmpty { break }
         output.withUnsafeBytes { stream.write($0) }
+        left -= output.count
       }
       if session.isFinished { finishAfterOutput() }
     } else {

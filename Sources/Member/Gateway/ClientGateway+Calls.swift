@@ -74,9 +74,9 @@ extension ClientGateway {
     if let stream = box.watchStream { closeWatch(stream) }
     if let stream = box.keepAlive { keepAlives[stream] = nil }
     if let transfer = box.snapshot { abandonSnapshot(transfer) }
-    if let stream = box.rangeStream {
-      _ = waiters.take(stream)
-      outlets.store.send(.endRangeStream(id: stream))
+    if let read = box.rangeStream ?? box.longRead {
+      _ = waiters.take(read)
+      outlets.store.send(.endRead(id: read))
     }
     if let id = box.concurrency { leaveConcurrency(id) }
     call.userData = nil
@@ -94,12 +94,15 @@ extension ClientGateway {
   // MARK: - Ends of calls
 
   /// Answers a unary call.
-  func reply(_ handle: CallHandle, _ message: Bytes) {
+  ///
+  /// - Parameter rest: further pieces of a long message.
+  func reply(_ handle: CallHandle, _ message: Bytes, rest: ArraySlice<Bytes> = []) {
     guard !handle.call.isFinished, !handle.call.isCancelled else { return }
-    metrics.network.clientSentBytes.increment(by: UInt64(message.count))
+    let bytes = rest.reduce(message.count) { $0 + $1.count }
+    metrics.network.clientSentBytes.increment(by: UInt64(bytes))
     metrics.grpc.methods[handle.method.metricsIndex].messagesSent.increment()
-    handle.call.reply(message: message)
-    ended(handle, code: 0, responseBytes: message.count)
+    handle.call.reply(message: message, rest: rest)
+    ended(handle, code: 0, responseBytes: bytes)
   }
 
   func reply(_ handle: CallHandle, _ message: some SwiftProtobuf.Message) throws {
@@ -140,7 +143,14 @@ extension ClientGateway {
 
   func answer(_ reply: StoreReply) {
     guard let entry = waiters.take(reply.id) else { return }
-    answer(entry.waiter, reply.outcome)
+    guard !reply.rest.isEmpty, case .message(let first) = reply.outcome else {
+      return answer(entry.waiter, reply.outcome)
+    }
+    if case .call(let handle) = entry.waiter {
+      self.reply(handle, first, rest: reply.rest)
+    } else {
+      answer(entry.waiter, .message(first + reply.rest.joined()))
+    }
   }
 
   func answer(_ waiter: Waiter, _ outcome: StoreOutcome) {
@@ -169,7 +179,15 @@ extension ClientGateway {
 
   func expire(_ entry: WaiterTable.Entry) {
     if entry.isWrite { metrics.server.proposalsFailed.increment() }
-    answer(entry.waiter, .failure(.timeout))
+    answer(entry.waiter, .failure(timeoutCause.error(startedAt: entry.startedAt)))
+  }
+
+  var timeoutCause: TimeoutCause {
+    let members = storeStatus.membership.members
+    return TimeoutCause(
+      member: settings.member, leader: softState.leader,
+      voters: members.filter { !$0.isLearner }.map(\.id), links: reconfiguration.links,
+      electedAt: electedAt, electionTimeout: UInt64(settings.electionTicks) * settings.tickInterval)
   }
 
   /// The client's own deadline has passed. The outcome of a write is unknown then: it must not be
@@ -178,7 +196,9 @@ extension ClientGateway {
     guard let handle = entry.waiter.handle else { return }
     switch entry.waiter {
     case .snapshot: outlets.streamer.send(.close(id: id))
-    case .parts: outlets.store.send(.endRangeStream(id: id))
+    case .parts: outlets.store.send(.endRead(id: id))
+    case .call(let handle) where handle.method == .range:
+      outlets.store.send(.endRead(id: id))
     default: break
     }
     if entry.isWrite { fail(handle, .timeout) } else { fail(handle, .deadlineExceeded) }
@@ -211,6 +231,11 @@ extension ClientGateway {
     case .healthCheck, .healthWatch, .healthList: return nil
     default: break
     }
+    if let version = call.fields.firstBytes("client-api-version"),
+      String(validating: version, as: UTF8.self) == nil
+    {
+      return GRPCStatus(.invalidClientAPIVersion)
+    }
     if call.metadata("hasleader") == "true", softState.leader == 0 {
       return GRPCStatus(.noLeader)
     }
@@ -235,6 +260,8 @@ final class CallBox {
   var keepAlive: UInt64?
   var snapshot: UInt64?
   var rangeStream: UInt64?
+  /// A read that may take long, and need not go on if nobody waits for it.
+  var longRead: UInt64?
   var concurrency: UInt64?
 
   init(_ handle: CallHandle) { self.handle = handle }

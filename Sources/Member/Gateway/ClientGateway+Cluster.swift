@@ -50,6 +50,7 @@ extension ClientGateway {
     let hadLeader = softState.leader
     softState = state
     guard state.leader != hadLeader else { return }
+    electedAt = state.leader == settings.member ? executor.now : nil
     if state.leader != 0 {
       metrics.server.leaderChangesSeen.increment()
       let now = executor.now

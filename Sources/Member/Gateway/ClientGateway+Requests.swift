@@ -18,15 +18,17 @@ extension ClientGateway {
       let request = try Etcdserverpb_RangeRequest(serializedBytes: bytes)
       remember(bytes, of: handle)
       try RequestValidation.validate(request)
+      let id: UInt64
       if request.serializable {
         // However long the range, it is the caller's deadline that counts.
-        readNow(
+        id = readNow(
           .range(request), .call(handle), caller: try caller(of: handle), neverExpires: true)
       } else if isLearner {
         throw EtcdError.learnerUnsupported
       } else {
-        readLinearizable(.range(request), .call(handle), caller: try caller(of: handle))
+        id = readLinearizable(.range(request), .call(handle), caller: try caller(of: handle))
       }
+      if !request.rangeEnd.isEmpty { (handle.call.userData as? CallBox)?.longRead = id }
     case .rangeStream: try rangeStream(handle, message)
     case .deleteRange:
       let request = try Etcdserverpb_DeleteRangeRequest(copying: message)

@@ -119,6 +119,8 @@ actor ClientGateway {
   var ids: RequestIDGenerator
   var waiters = WaiterTable()
   var reads: ReadCoordinator
+  /// When this member became leader, if it is.
+  var electedAt: UInt64?
   var proposals: (ids: [UInt64], payloads: [Bytes]) = ([], [])
   var storeReads: [StoreRead] = []
   var leaseReads: [StoreRead] = []
@@ -291,6 +293,8 @@ actor ClientGateway {
     var flushed: [ClientConnection] = []
     swap(&flushed, &touched)
     for connection in flushed { connection.flush() }
+    // Those with more to send than a turn allows go on in the next one.
+    if !touched.isEmpty { executor.execute {} }
     // Flushing lets watch streams take events again, which the store should hear at once.
     sendWatchCommands()
   }
@@ -312,7 +316,9 @@ actor ClientGateway {
     if reads.wantsRetry(now: now, leaderChanged: false) { retrySlowRead(now: now) }
     let expired = reads.expired(now: now)
     if !expired.isEmpty { metrics.server.readIndexesFailed.increment() }
-    for read in expired { fail(read.id, .timeout) }
+    for read in expired {
+      fail(read.id, timeoutCause.error(startedAt: now - settings.requestTimeout))
+    }
     leaderlessTicks = softState.leader == 0 ? leaderlessTicks + 1 : 0
     if leaderlessTicks >= 3 * settings.electionTicks { endLeaderlessStreams() }
     finishTransfers(now: now)

@@ -14,6 +14,11 @@ struct LinkTimes {
 
   func isConnected(_ member: MemberID) -> Bool { since[member] != nil }
 
+  /// Whether the connection has held since `time` or longer.
+  func isConnected(_ member: MemberID, since time: UInt64) -> Bool {
+    self.since[member].map { $0 <= time } ?? false
+  }
+
   /// Whether the connection has held for at least `duration`.
   func isConnected(_ member: MemberID, for duration: UInt64, now: UInt64) -> Bool {
     since[member].map { $0 + duration <= now } ?? false

@@ -69,6 +69,8 @@ final class DefragmentCopy {
 extension Backend {
   /// Bytes per transaction of bulk copies: bounds the memory that LMDB's dirty pages take.
   package static let copySliceBytes = 32 << 20
+  /// The same for copies beside a running load: what a sync of the log may have to wait for.
+  static let gentleSliceBytes = 4 << 20
 
   /// Rewrites the file without free pages and puts it in place. BACKEND thread; blocks it for the
   /// whole copy. Readers go on with what they see until they renew; the old file's space is given
@@ -93,13 +95,14 @@ extension Backend {
     }
   }
 
-  /// Copies about `maxBytes` more. True when only `finishDefragment` is left to do. An error
-  /// cancels the defragmentation.
+  /// Copies about `maxBytes` more, and waits until they are on the disk. True when only
+  /// `finishDefragment` is left to do. An error cancels the defragmentation.
   package func continueDefragment(maxBytes: Int) throws(BackendError) -> Bool {
     try writer.withLock { (state) throws(BackendError) in
       guard let copy = state.copy else { preconditionFailure("no defragmentation is under way") }
       do throws(BackendError) {
         try copy.copy(maxBytes: maxBytes)
+        copy.target.writeBack()
       } catch {
         state.copy = nil
         try? Self.removeTemporaries(directory)
@@ -146,6 +149,12 @@ extension Backend {
       state.isUnusable = true
       throw error
     }
+    state.replaced.add(environment)
     try adopt(target)
+  }
+
+  /// Gives back a part of the space of files that were replaced, about `maxBytes`. BACKEND thread.
+  package func reclaim(maxBytes: Int) -> ReplacedFiles.Progress {
+    writer.withLock { $0.replaced.reclaim(maxBytes: maxBytes) }
   }
 }

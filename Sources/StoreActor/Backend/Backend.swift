@@ -38,6 +38,7 @@ package final class Backend: Sendable {
     /// Set by a write or sync whose outcome is unknown; ends all writing through this handle.
     var isUnusable = false
     var copy: DefragmentCopy?
+    var replaced = ReplacedFiles()
     /// Id of the last sealed buffer that is in the file or overtaken by an installed snapshot.
     var committedBuffer: UInt64 = 0
     /// The sealed buffer that found no space, and why.

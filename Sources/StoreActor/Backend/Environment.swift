@@ -1,4 +1,5 @@
 import Base
+import CIntrinsics
 import CLMDB
 import Glibc
 
@@ -149,6 +150,22 @@ final class Environment: Sendable {
   func sealAfterBulkLoad(syncEachCommit: Bool) throws(BackendError) {
     try check(mdb_env_sync(handle, 1), "sync")
     if syncEachCommit { try check(mdb_env_set_flags(handle, UInt32(MDB_NOSYNC), 0), "set flags") }
+  }
+
+  private var descriptor: Int32? {
+    var file = mdb_filehandle_t()
+    return mdb_env_get_fd(handle, &file) == 0 ? file : nil
+  }
+
+  /// Has what was written go to the disk now, and waits for it. Makes nothing durable, but leaves
+  /// later syncs, also those of other files, little to wait for.
+  func writeBack() {
+    if let descriptor { apus_write_back(descriptor) }
+  }
+
+  /// A second descriptor of the file, which outlives the environment. The caller closes it.
+  func duplicateDescriptor() -> Int32? {
+    descriptor.map { fcntl($0, F_DUPFD_CLOEXEC, 0) }.flatMap { $0 >= 0 ? $0 : nil }
   }
 
   // MARK: Size

@@ -17,54 +17,22 @@ struct DeadlineHeap: Sendable {
     }
   }
 
-  private var entries: [Entry] = []
+  private var heap = BinaryHeap<Entry>()
 
-  var count: Int { entries.count }
-  var first: Entry? { entries.first }
+  var count: Int { heap.count }
+  var first: Entry? { heap.first }
 
   init() {}
 
   /// Heap order of all `entries` in linear time.
-  init(_ entries: [Entry]) {
-    self.entries = entries
-    for position in (0..<entries.count / 2).reversed() { siftDown(position) }
-  }
+  init(_ entries: [Entry]) { heap = BinaryHeap(entries) { $0.precedes($1) } }
 
-  mutating func insert(_ entry: Entry) {
-    entries.append(entry)
-    var position = entries.count - 1
-    while position > 0 {
-      let parent = (position - 1) / 2
-      guard entries[position].precedes(entries[parent]) else { break }
-      entries.swapAt(position, parent)
-      position = parent
-    }
-  }
+  mutating func insert(_ entry: Entry) { heap.insert(entry) { $0.precedes($1) } }
 
-  mutating func removeFirst() -> Entry {
-    let first = entries[0]
-    let last = entries.removeLast()
-    if !entries.isEmpty {
-      entries[0] = last
-      siftDown(0)
-    }
-    return first
-  }
+  mutating func removeFirst() -> Entry { heap.removeFirst { $0.precedes($1) } }
 
   /// Keeps only the entries for which `isValid` holds.
-  mutating func prune(_ isValid: (Entry) -> Bool) { self = DeadlineHeap(entries.filter(isValid)) }
-
-  private mutating func siftDown(_ start: Int) {
-    var position = start
-    while true {
-      var smallest = position
-      for child in (2 * position + 1)...(2 * position + 2)
-      where child < entries.count && entries[child].precedes(entries[smallest]) {
-        smallest = child
-      }
-      if smallest == position { return }
-      entries.swapAt(position, smallest)
-      position = smallest
-    }
+  mutating func prune(_ isValid: (Entry) -> Bool) {
+    self = DeadlineHeap(heap.unordered.filter(isValid))
   }
 }

@@ -5,7 +5,7 @@ import FoundationEssentials
 extension KeyValueMachine {
   /// Answers a validated range request from the current state or history, in one step.
   ///
-  /// For ranges that may be long and need no sorting, ``openRange(_:)`` does it in slices.
+  /// For ranges that may be long, ``openRange(_:)`` does it in slices.
   /// - Throws: `compacted` or `futureRevision`.
   package func range(_ request: Etcdserverpb_RangeRequest) throws(KVError) -> RangeResult {
     let revision = try readRevision(request.revision)
@@ -27,11 +27,7 @@ extension KeyValueMachine {
     if request.rangeEnd.isEmpty && RangeCursor.isPlain(request) {
       return single(request, at: revision, newest: newest)
     }
-    if !RangeCursor.isPlain(request) && !request.countOnly {
-      return sortedRange(request, at: revision, newest: newest)
-    }
-    var cursor = RangeCursor(request, revision: revision, headerRevision: newest)
-    if revision == newest { cursor.knowCount(index.count(in: cursor.range)) }
+    var cursor = cursor(request, at: revision, newest: newest)
     run(&cursor, visits: .max, bytes: .max)
     return cursor.result
   }
@@ -49,29 +45,39 @@ extension KeyValueMachine {
       result.count = 1
       guard !request.countOnly else { return }
       let visible = VisibleKey(key: key, mark: mark, entry: entry)
-      result.rows = [row(visible, keysOnly: request.keysOnly)]
+      withRow(visible, keysOnly: request.keysOnly) { result.rows.append($0) }
     }
     return result
   }
 
+  // MARK: - Rows
+
   /// One row. A key-only row comes from the index, which has no lease; etcd 3.7 leaves it out, too.
-  private func row(_ visible: VisibleKey, keysOnly: Bool) -> Bytes {
-    guard keysOnly else { return store.record(at: visible.mark.revision) }
-    if visible.isLatest {
-      return StoredKeyValue.encode(
-        key: visible.key, createRevision: visible.entry.created, modRevision: visible.mark.main,
-        version: visible.entry.version)
+  private func withRow(
+    _ visible: VisibleKey, keysOnly: Bool, _ body: (UnsafeRawBufferPointer) -> Void
+  ) {
+    guard keysOnly else { return store.withRecord(at: visible.mark.revision, body) }
+    guard visible.isLatest else {
+      return withRow(at: visible.mark.revision, keysOnly: true, keepsLease: false, body)
     }
-    return Self.withoutValue(store.record(at: visible.mark.revision), keepsLease: false)
+    StoredKeyValue.encode(
+      key: visible.key, createRevision: visible.entry.created, modRevision: visible.mark.main,
+      version: visible.entry.version
+    ).withUnsafeBytes(body)
   }
 
-  private static func withoutValue(_ record: Bytes, keepsLease: Bool) -> Bytes {
-    let fields = StoredKeyValue(record)
-    return record.withUnsafeBytes {
+  private func withRow(
+    at revision: Revision, keysOnly: Bool, keepsLease: Bool,
+    _ body: (UnsafeRawBufferPointer) -> Void
+  ) {
+    store.withRecord(at: revision) { record in
+      guard keysOnly else { return body(record) }
+      let fields = StoredKeyValue(trusted: record)
       StoredKeyValue.encode(
-        key: UnsafeRawBufferPointer(rebasing: $0[fields.key]),
+        key: UnsafeRawBufferPointer(rebasing: record[fields.key]),
         createRevision: fields.createRevision, modRevision: fields.modRevision,
-        version: fields.version, lease: keepsLease ? fields.lease : 0)
+        version: fields.version, lease: keepsLease ? fields.lease : 0
+      ).withUnsafeBytes(body)
     }
   }
 
@@ -79,13 +85,17 @@ extension KeyValueMachine {
 
   /// Begins a long read that is pinned to its revision and advanced in slices.
   ///
-  /// - Parameter request: validated and ``RangeCursor/isPlain(_:)`` (precondition).
+  /// - Parameter request: validated.
   /// - Throws: `compacted` or `futureRevision`.
   package func openRange(_ request: Etcdserverpb_RangeRequest) throws(KVError) -> RangeCursor {
-    precondition(RangeCursor.isPlain(request), "sorted and filtered ranges are read in one step")
-    let revision = try readRevision(request.revision)
-    var cursor = RangeCursor(request, revision: revision, headerRevision: currentRevision)
-    if revision == currentRevision { cursor.knowCount(index.count(in: cursor.range)) }
+    cursor(request, at: try readRevision(request.revision), newest: currentRevision)
+  }
+
+  private func cursor(
+    _ request: Etcdserverpb_RangeRequest, at revision: Int64, newest: Int64
+  ) -> RangeCursor {
+    var cursor = RangeCursor(request, revision: revision, headerRevision: newest)
+    if revision == newest { cursor.knowCount(index.count(in: cursor.range)) }
     return cursor
   }
 
@@ -102,89 +112,90 @@ extension KeyValueMachine {
     return cursor.isDone
   }
 
+  /// At least one key or row is looked at.
   private func run(_ cursor: inout RangeCursor, visits: Int, bytes: Int) {
+    if cursor.rest != nil {
+      if cursor.sorter == nil {
+        scan(&cursor, visits: visits, bytes: bytes)
+      } else {
+        scanToSort(&cursor, visits: visits, bytes: bytes)
+      }
+      // What sorting takes is work for another slice, if slices are wanted at all.
+      if cursor.rest != nil || visits != .max { return }
+    }
+    collect(&cursor, visits: visits, bytes: bytes)
+  }
+
+  private func scan(_ cursor: inout RangeCursor, visits: Int, bytes: Int) {
     guard let bounds = cursor.rest else { return }
-    var collected = 0
+    let before = cursor.rows.byteCount
     let end = index.scan(bounds, at: cursor.revision, visitsMax: visits) { visible in
       if cursor.wantsRow {
-        let row = row(visible, keysOnly: cursor.keysOnly)
-        collected += row.count
-        cursor.add(row)
-      } else {
-        cursor.addCountOnly()
+        withRow(visible, keysOnly: cursor.keysOnly) { cursor.add($0) }
       }
-      return !cursor.hasAll && collected < bytes
+      cursor.addToCount()
+      return !cursor.hasAll && cursor.rows.byteCount - before < bytes
     }
+    scanned(&cursor, end)
+  }
+
+  private func scanned(_ cursor: inout RangeCursor, _ end: KeyIndex.ScanEnd) {
     if case .paused(let next) = end, !cursor.hasAll {
       cursor.rest?.start = next
     } else {
-      cursor.rest = nil
+      cursor.endScan()
     }
   }
 
-  // MARK: - Sorting and filtering
-
-  /// A row with what it may be sorted and filtered by.
-  private struct SortableRow {
-    let bytes: Bytes
-    let fields: StoredKeyValue
-    let position: Int
+  private func scanToSort(_ cursor: inout RangeCursor, visits: Int, bytes: Int) {
+    guard let bounds = cursor.rest, var sorter = cursor.sorter else { return }
+    // So that the rows are not copied when one is added.
+    cursor.sorter = nil
+    var kept = 0
+    let end = index.scan(bounds, at: cursor.revision, visitsMax: visits) { visible in
+      if !sorter.hasAll { kept += offer(visible, to: &sorter) }
+      cursor.addToCount()
+      return !(cursor.countIsKnown && sorter.hasAll) && kept < bytes
+    }
+    cursor.sorter = sorter
+    scanned(&cursor, end)
   }
 
-  private func sortedRange(
-    _ request: Etcdserverpb_RangeRequest, at revision: Int64, newest: Int64
-  ) -> RangeResult {
-    var result = RangeResult(revision: newest)
-    let limit = request.limit > 0 ? Int(request.limit) : .max
-    // With order NONE etcd reads only one row more than the limit, and sorts those.
-    let readsAll = request.sortOrder != .none || RangeCursor.hasFilter(request)
-    let readMax = readsAll || limit == .max ? .max : limit + 1
-    let sortsByValue = request.sortTarget == .value
-    var rows: [SortableRow] = []
-    var count = 0
-    let range = KeyRange(request)
-    _ = index.scan(KeyBounds(range), at: revision, visitsMax: .max) { visible in
-      count += 1
-      guard rows.count < readMax else { return true }
-      let bytes = row(visible, keysOnly: request.keysOnly && !sortsByValue)
-      let row = SortableRow(bytes: bytes, fields: StoredKeyValue(bytes), position: rows.count)
-      if RangeCursor.passesFilter(row.fields, request) { rows.append(row) }
-      return true
+  private func offer(_ visible: VisibleKey, to sorter: inout RowSorter) -> Int {
+    let revision = visible.mark.revision
+    guard sorter.needsRecord, !visible.isLatest || sorter.target == .value else {
+      return sorter.offer(
+        revision, created: visible.entry.created, version: visible.entry.version, value: nil)
     }
-    Self.sort(&rows, request)
-    result.count = Int64(count)
-    result.more = rows.count > limit
-    let dropsValue = request.keysOnly && sortsByValue
-    result.rows = rows.prefix(limit).map {
-      dropsValue ? Self.withoutValue($0.bytes, keepsLease: true) : $0.bytes
+    return store.withRecord(at: revision) { record in
+      let fields = StoredKeyValue(trusted: record)
+      let value = UnsafeRawBufferPointer(rebasing: record[fields.value])
+      return sorter.offer(
+        revision, created: fields.createRevision, version: fields.version,
+        value: sorter.target == .value ? value : nil)
     }
-    return result
   }
 
-  /// Ties keep key order, in either direction.
-  private static func sort(_ rows: inout [SortableRow], _ request: Etcdserverpb_RangeRequest) {
-    let descends = request.sortOrder == .descend
-    func sort(by order: (SortableRow, SortableRow) -> Int) {
-      rows.sort { left, right in
-        let order = order(left, right)
-        if order == 0 { return left.position < right.position }
-        return descends ? order > 0 : order < 0
+  /// Puts sorted rows into order, then reads them.
+  private func collect(_ cursor: inout RangeCursor, visits: Int, bytes: Int) {
+    guard var sorter = cursor.sorter else { return }
+    cursor.sorter = nil
+    let byValue = sorter.target == .value
+    let before = cursor.rows.byteCount
+    var isDone = false
+    if sorter.arrange(visits) {
+      var left = visits
+      while left > 0, cursor.rows.byteCount - before < bytes {
+        guard let revision = sorter.next() else {
+          isDone = true
+          break
+        }
+        withRow(at: revision, keysOnly: cursor.keysOnly, keepsLease: byValue) { cursor.add($0) }
+        left -= 1
       }
     }
-    func compare(_ left: Int64, _ right: Int64) -> Int {
-      left < right ? -1 : left > right ? 1 : 0
-    }
-    switch request.sortTarget {
-    case .key, .UNRECOGNIZED:
-      if descends { rows.reverse() }
-    case .version: sort { compare($0.fields.version, $1.fields.version) }
-    case .create: sort { compare($0.fields.createRevision, $1.fields.createRevision) }
-    case .mod: sort { compare($0.fields.modRevision, $1.fields.modRevision) }
-    case .value:
-      sort { left, right in
-        Bytes(left.bytes[left.fields.value]).compare(Bytes(right.bytes[right.fields.value]))
-      }
-    }
+    cursor.sorter = sorter
+    if isDone { cursor.endSorting() }
   }
 }
 

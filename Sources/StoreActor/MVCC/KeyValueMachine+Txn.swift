@@ -32,21 +32,6 @@ extension KeyValueMachine {
     return result
   }
 
-  /// Answers a transaction that only reads (``TxnRules/isReadOnly(_:)``, precondition).
-  ///
-  /// - Throws: `futureRevision` or `compacted`.
-  package func readOnlyTxn(_ request: Etcdserverpb_TxnRequest) throws(KVError) -> TxnResult {
-    precondition(TxnRules.isReadOnly(request), "a transaction that writes goes through the log")
-    let succeeded = holds(request.compare)
-    let operations = succeeded ? request.success : request.failure
-    var responses: [OperationResult] = []
-    for operation in operations { try checkRange(operation.requestRange) }
-    for operation in operations {
-      responses.append(.range(try range(operation.requestRange)))
-    }
-    return TxnResult(revision: currentRevision, succeeded: succeeded, responses: responses)
-  }
-
   // MARK: - Decision
 
   /// Which branch each transaction on the taken path takes, outer before inner, in order.
@@ -59,7 +44,7 @@ extension KeyValueMachine {
     return path
   }
 
-  private func holds(_ compares: [Etcdserverpb_Compare]) -> Bool {
+  func holds(_ compares: [Etcdserverpb_Compare]) -> Bool {
     compares.allSatisfy { holds($0) }
   }
 
@@ -141,7 +126,7 @@ extension KeyValueMachine {
   }
 
   /// Unlike a range on its own, only revision 0 is passed over here, not negative ones.
-  private func checkRange(_ request: Etcdserverpb_RangeRequest) throws(KVError) {
+  func checkRange(_ request: Etcdserverpb_RangeRequest) throws(KVError) {
     if request.revision == 0 { return }
     if request.revision > currentRevision { throw .futureRevision }
     if request.revision < compactRevision { throw .compacted }

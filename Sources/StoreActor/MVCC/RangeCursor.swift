@@ -1,14 +1,14 @@
-package import Base
+import Base
 package import EtcdAPI
 
-/// A range read in key order that is under way: pinned to one revision, resumable between applies.
+/// A range read that is under way: pinned to one revision, resumable between applies.
 package struct RangeCursor: Sendable {
   /// The revision read at, whatever is written meanwhile.
   package let revision: Int64
   /// The store's revision when the read began: the header's.
   package let headerRevision: Int64
-  /// Rows read and not taken yet, as encoded mvccpb.KeyValue.
-  package private(set) var rows: [Bytes] = []
+  /// Rows read and not taken yet.
+  package private(set) var rows = EncodedRows()
   /// Visible keys in the range. Final once ``isDone``; known earlier for a read of the current state.
   package private(set) var count: Int64 = 0
 
@@ -17,9 +17,12 @@ package struct RangeCursor: Sendable {
   private let limit: Int
   private let countsOnly: Bool
   private var rowsTotal = 0
-  private var countIsKnown = false
-  /// What is left to read; nil when done.
+  private(set) var countIsKnown = false
+  /// What is left to scan; nil when that is done.
   var rest: KeyBounds?
+  /// Rows wait here if key order is not the answer's.
+  var sorter: RowSorter?
+  var sortsByValue: Bool { sorter?.target == .value }
 
   init(_ request: Etcdserverpb_RangeRequest, revision: Int64, headerRevision: Int64) {
     self.revision = revision
@@ -29,12 +32,13 @@ package struct RangeCursor: Sendable {
     limit = request.countOnly ? 0 : request.limit > 0 ? Int(request.limit) : .max
     countsOnly = request.countOnly
     rest = KeyBounds(range)
+    if !Self.isPlain(request) { sorter = RowSorter(request) }
   }
 
-  package var isDone: Bool { rest == nil }
+  package var isDone: Bool { rest == nil && sorter == nil }
 
   /// Further rows were cut off by the limit. Final once ``isDone``.
-  package var more: Bool { !countsOnly && count > Int64(rowsTotal) }
+  package private(set) var more = false
 
   /// The whole answer, if rows were never taken.
   package var result: RangeResult {
@@ -46,53 +50,51 @@ package struct RangeCursor: Sendable {
   }
 
   /// Hands over the rows read so far: a part of a streamed answer.
-  package mutating func takeRows() -> [Bytes] {
-    defer { rows = [] }
+  package mutating func takeRows() -> EncodedRows {
+    defer { rows = EncodedRows() }
     return rows
   }
 
   // MARK: - Reading
 
-  var wantsRow: Bool { rowsTotal < limit }
+  var wantsRow: Bool { sorter.map { !$0.hasAll } ?? (rowsTotal < limit) }
   var hasAll: Bool { countIsKnown && !wantsRow }
 
   /// The count is final from the start, so that reading may stop at the limit.
   mutating func knowCount(_ count: Int) {
     self.count = Int64(count)
     countIsKnown = true
-    if hasAll { rest = nil }
+    if hasAll { endScan() }
   }
 
-  mutating func add(_ row: Bytes) {
+  mutating func add(_ row: UnsafeRawBufferPointer) {
     rows.append(row)
     rowsTotal += 1
-    addCountOnly()
   }
 
-  mutating func addCountOnly() {
+  mutating func addToCount() {
     if !countIsKnown { count += 1 }
+  }
+
+  mutating func endScan() {
+    rest = nil
+    if sorter == nil { more = !countsOnly && count > Int64(rowsTotal) }
+  }
+
+  mutating func endSorting() {
+    more = sorter?.more ?? false
+    sorter = nil
   }
 
   // MARK: - Requests
 
-  /// The answer is in key order and unfiltered, so it can be read in slices.
+  /// The answer is in key order and unfiltered.
   package static func isPlain(_ request: Etcdserverpb_RangeRequest) -> Bool {
     if request.countOnly { return true }
     return request.sortTarget == .key && request.sortOrder != .descend && !hasFilter(request)
   }
 
   package static func hasFilter(_ request: Etcdserverpb_RangeRequest) -> Bool {
-    request.minModRevision != 0 || request.maxModRevision != 0
-      || request.minCreateRevision != 0 || request.maxCreateRevision != 0
-  }
-
-  static func passesFilter(
-    _ fields: StoredKeyValue, _ request: Etcdserverpb_RangeRequest
-  ) -> Bool {
-    func within(_ value: Int64, _ low: Int64, _ high: Int64) -> Bool {
-      (low == 0 || value >= low) && (high == 0 || value <= high)
-    }
-    return within(fields.modRevision, request.minModRevision, request.maxModRevision)
-      && within(fields.createRevision, request.minCreateRevision, request.maxCreateRevision)
+    !RowSorter.Filter(request).isEmpty
   }
 }

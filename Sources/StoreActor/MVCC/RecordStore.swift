@@ -15,6 +15,11 @@ package protocol RecordStore {
   /// The record of the put at `revision`, which exists: the index knows it.
   func record(at revision: Revision) -> Bytes
 
+  /// Calls `body` with the same record in place; the buffer is valid only during the call.
+  func withRecord<Result>(
+    at revision: Revision, _ body: (UnsafeRawBufferPointer) -> Result
+  ) -> Result
+
   /// Visits records with `first <= revision <= last` in order until `body` returns false.
   ///
   /// `body` gets the revision, whether it is a tombstone, and the record; the buffer is valid only
@@ -54,6 +59,12 @@ package struct MemoryRecordStore: RecordStore, Sendable {
       !records[slot].isTombstone, let bytes = records[slot].bytes
     else { preconditionFailure("no record at \(revision)") }
     return bytes
+  }
+
+  package func withRecord<Result>(
+    at revision: Revision, _ body: (UnsafeRawBufferPointer) -> Result
+  ) -> Result {
+    record(at: revision).withUnsafeBytes(body)
   }
 
   package func forEachRecord(

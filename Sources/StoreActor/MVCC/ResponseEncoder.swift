@@ -45,6 +45,19 @@ package struct ResponseEncoder: Sendable {
   }
 
   package func encode(_ result: RangeResult) -> Bytes { collect { append(result, to: &$0) } }
+
+  /// The same in pieces: a long one is spliced from those of its rows, which are not copied.
+  package func pieces(_ result: RangeResult) -> [Bytes] {
+    let header = header(result.revision)
+    return collectPieces(Size.range(result, header)) { $0.range(result, header) }
+  }
+
+  /// The same in pieces, as for ranges.
+  package func pieces(_ result: TxnResult) -> [Bytes] {
+    let header = header(result.revision)
+    return collectPieces(Size.txn(result, header)) { $0.txn(result, header) }
+  }
+
   package func encode(_ result: PutResult) -> Bytes { collect { append(result, to: &$0) } }
   package func encode(_ result: DeleteRangeResult) -> Bytes { collect { append(result, to: &$0) } }
   package func encode(_ result: TxnResult) -> Bytes { collect { append(result, to: &$0) } }
@@ -63,6 +76,17 @@ package struct ResponseEncoder: Sendable {
     var output: Bytes = []
     body(&output)
     return output
+  }
+
+  private func collectPieces(
+    _ count: Int, _ body: (inout ResponseWriter) -> Void
+  ) -> [Bytes] {
+    var writer = ResponseWriter(output: [], splicesRows: count > EncodedRows.pieceBytes)
+    if !writer.splicesRows { writer.output.reserveCapacity(count) }
+    body(&writer)
+    let pieces = writer.pieces + [writer.output]
+    assert(pieces.reduce(0) { $0 + $1.count } == count, "announced and written sizes differ")
+    return pieces
   }
 
   private func write(
@@ -89,9 +113,7 @@ private enum Size {
   }
 
   static func range(_ result: RangeResult, _ header: Bytes) -> Int {
-    var sum = field(header.count) + (result.more ? 2 : 0) + integer(result.count)
-    for row in result.rows { sum += field(row.count) }
-    return sum
+    field(header.count) + result.rows.byteCount + (result.more ? 2 : 0) + integer(result.count)
   }
 
   static func put(_ result: PutResult, _ header: Bytes) -> Int {
@@ -136,10 +158,13 @@ private enum Size {
 
 private struct ResponseWriter {
   var output: Bytes
+  /// Whether long rows go to `pieces` as they are. They stand before what is in `output` then.
+  var splicesRows = false
+  private(set) var pieces: [Bytes] = []
 
   mutating func range(_ result: RangeResult, _ header: Bytes) {
     bytes(1, header)
-    for row in result.rows { bytes(2, row) }
+    rows(result.rows)
     if result.more { integer(3, 1) }
     integer(4, result.count)
   }
@@ -181,6 +206,17 @@ private struct ResponseWriter {
       txn(result, [])
     case .empty:
       break
+    }
+  }
+
+  private mutating func rows(_ rows: EncodedRows) {
+    if splicesRows && rows.byteCount > EncodedRows.pieceBytes {
+      pieces.append(output)
+      pieces.append(contentsOf: rows.closed)
+      output = rows.open
+    } else {
+      for piece in rows.closed { output.append(contentsOf: piece) }
+      output.append(contentsOf: rows.open)
     }
   }
 

@@ -1,11 +1,10 @@
 package import Base
 
-/// Rows of a range, in the form in which they are stored.
+/// The answer to a range.
 package struct RangeResult: Equatable, Sendable {
   /// The store's revision when the read was done: the header's.
   package var revision: Int64
-  /// Encoded mvccpb.KeyValue messages.
-  package var rows: [Bytes] = []
+  package var rows = EncodedRows()
   package var more = false
   package var count: Int64 = 0
 

@@ -16,9 +16,13 @@ package struct DiskRecords: RecordStore {
     buffers.append(revision, isTombstone: isTombstone, record)
   }
 
-  package func record(at revision: Revision) -> Bytes {
+  package func record(at revision: Revision) -> Bytes { withRecord(at: revision) { Bytes($0) } }
+
+  package func withRecord<Result>(
+    at revision: Revision, _ body: (UnsafeRawBufferPointer) -> Result
+  ) -> Result {
     do throws(BackendError) {
-      if let record = try buffers.record(at: revision) { return record }
+      if let result = try buffers.withRecord(at: revision, body) { return result }
     } catch {
       failed(error)
     }

@@ -141,6 +141,7 @@ extension StateMachine {
     for checkpoint in request.checkpoints {
       if let effect = lessor.checkpoint(checkpoint.id, remainingTTL: checkpoint.remainingTtl) {
         store(effect, output: &output)
+        if checkpoint.remainingTtl <= 0 { output.uncheckedLeases.append(checkpoint.id) }
       }
     }
     return try Etcdserverpb_LeaseCheckpointResponse.with { $0.header = header() }.serializedBytes()

@@ -13,10 +13,18 @@ package struct StoreReply: Sendable {
 
   package var id: UInt64
   package var outcome: Outcome
+  /// What follows the bytes of `outcome`'s message: a long one comes in the pieces that it was made
+  /// from, uncopied.
+  package var rest: ArraySlice<Bytes> = []
 
   package init(id: UInt64, outcome: Outcome) {
     self.id = id
     self.outcome = outcome
+  }
+
+  package init(id: UInt64, pieces: [Bytes]) {
+    self.init(id: id, outcome: .message(pieces.first ?? []))
+    rest = pieces.dropFirst()
   }
 }
 
@@ -53,6 +61,8 @@ package struct ApplyOutput: Sendable {
   /// compactions so far have made superfluous is gone.
   package var waitsForCompaction = false
   package var revokedLease: LeaseID?
+  /// Leases whose checkpoint was taken back.
+  package var uncheckedLeases: [LeaseID] = []
   /// Users, roles or tokens may be others now.
   package var authChanged = false
   package var tokenEvent: TokenEvent?
@@ -73,6 +83,7 @@ package struct ApplyOutput: Sendable {
     compacted = nil
     waitsForCompaction = false
     revokedLease = nil
+    uncheckedLeases.removeAll(keepingCapacity: true)
     authChanged = false
     tokenEvent = nil
     kind = nil

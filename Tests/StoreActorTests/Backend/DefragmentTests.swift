@@ -64,6 +64,24 @@ import Testing
     #expect(try view.lastRevision() == Revision(main: 9_499))
   }
 
+  /// The old file goes bit by bit, and not while somebody reads it.
+  @Test func replacedFilesAreGivenBackInSlices() throws {
+    try fillAndThinOut()
+    let full = backend.sizeBytes
+    #expect(backend.reclaim(maxBytes: 1 << 20) == .done)
+    do {
+      let view = try backend.makeReadView()
+      try backend.defragment()
+      #expect(backend.reclaim(maxBytes: 1 << 20) == .waitsForReaders)
+      #expect(view.isStale)
+    }
+    var slices = 0
+    while backend.reclaim(maxBytes: full / 8) == .goesOn { slices += 1 }
+    #expect(slices >= 6)
+    #expect(backend.reclaim(maxBytes: 1) == .done)
+    #expect(try contents(backend).count > 100)
+  }
+
   /// Commits between the slices reach the copy: new records, removals, other tables.
   @Test func slicesLetCommitsThrough() throws {
     try fillAndThinOut()

@@ -143,8 +143,29 @@ func text(_ record: Bytes) -> String {
   return "\(key)=\(value)(\(kv.createRevision),\(kv.modRevision),\(kv.version))\(lease)"
 }
 
+extension EncodedRows {
+  init(_ records: [Bytes]) {
+    self.init()
+    for record in records { append(record) }
+  }
+
+  /// The rows one by one.
+  var records: [Bytes] {
+    var writer = ProtobufWriter()
+    for piece in closed + [open] { writer.raw(piece) }
+    return writer.bytes.withUnsafeBytes { bytes in
+      var reader = ProtobufReader(bytes)
+      var records: [Bytes] = []
+      while let field = try? reader.next(), let record = try? field.bytes() {
+        records.append(record)
+      }
+      return records
+    }
+  }
+}
+
 extension RangeResult {
-  var text: [String] { rows.map(StoreActorTests.text) }
+  var text: [String] { rows.records.map(StoreActorTests.text) }
   var keys: [String] {
     text.map { String($0.prefix { $0 != "=" }) }
   }

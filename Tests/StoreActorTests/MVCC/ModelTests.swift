@@ -119,7 +119,7 @@ struct ModelTests {
         $0.limit = Int64(limit)
       }
       let result = try machine.range(request)
-      #expect(result.rows == (limit == 0 ? all : Array(all.prefix(limit))))
+      #expect(result.rows.records == (limit == 0 ? all : Array(all.prefix(limit))))
       #expect(result.count == all.count)
       #expect(result.more == (limit > 0 && all.count > limit))
       #expect(result.revision == machine.currentRevision)
@@ -127,9 +127,10 @@ struct ModelTests {
       while try !machine.advance(&cursor, visits: 7) {}
       #expect(cursor.result == result)
 
+      try compareSorted(machine, all, request, &random)
       let single = key(&random)
       #expect(
-        try machine.read(single) { $0.revision = main }.rows
+        try machine.read(single) { $0.revision = main }.rows.records
           == naive.rows({ $0 == single }, at: main))
       let from = key(&random)
       let count = try machine.read(from, to: "\0") { $0.countOnly = true }
@@ -149,6 +150,55 @@ struct ModelTests {
     }
     let isPhysical = machine.finishedCompactRevision == machine.compactRevision
     if isPhysical { #expect(changes.map(\.revision) == expected.map(\.revision)) }
+  }
+
+  /// Any order and filter, against sorting all rows; in slices as in one step.
+  private func compareSorted(
+    _ machine: Machine, _ all: [Bytes], _ plain: Etcdserverpb_RangeRequest,
+    _ random: inout SeededGenerator
+  ) throws {
+    var request = plain
+    let targets: [Etcdserverpb_RangeRequest.SortTarget] = [.key, .version, .create, .mod, .value]
+    request.sortTarget = targets[Int(random.next() % 5)]
+    request.sortOrder = random.next() % 2 == 0 ? .ascend : .descend
+    request.keysOnly = random.next() % 4 == 0
+    let bound = { (random: inout SeededGenerator) in
+      random.next() % 3 == 0 ? Int64(random.next() % 2000) : 0
+    }
+    request.minModRevision = bound(&random)
+    request.maxCreateRevision = bound(&random)
+    typealias Row = (position: Int, record: Bytes, fields: StoredKeyValue)
+    let matching: [Row] = all.enumerated().map { ($0, $1, StoredKeyValue($1)) }.filter { row in
+      row.fields.modRevision >= request.minModRevision
+        && (request.maxCreateRevision == 0
+          || row.fields.createRevision <= request.maxCreateRevision)
+    }
+    func order(_ left: Row, _ right: Row) -> Int {
+      switch request.sortTarget {
+      case .version: Int(left.fields.version - right.fields.version)
+      case .create: Int(left.fields.createRevision - right.fields.createRevision)
+      case .mod: Int(left.fields.modRevision - right.fields.modRevision)
+      case .value:
+        Bytes(left.record[left.fields.value]).compare(Bytes(right.record[right.fields.value]))
+      default: left.position - right.position
+      }
+    }
+    let sorted = matching.sorted { left, right in
+      let order = order(left, right)
+      if order == 0 { return left.position < right.position }
+      return request.sortOrder == .descend ? order > 0 : order < 0
+    }
+    let result = try machine.range(request)
+    let limit = request.limit == 0 ? sorted.count : Int(request.limit)
+    let keys = sorted.prefix(limit).map { Bytes($0.record[$0.fields.key]) }
+    #expect(result.rows.records.map { Bytes($0[StoredKeyValue($0).key]) } == keys)
+    if !request.keysOnly {
+      #expect(result.rows.records == sorted.prefix(limit).map(\.record))
+    }
+    #expect(result.more == (sorted.count > limit) && result.count == all.count)
+    var cursor = try machine.openRange(request)
+    while try !machine.advance(&cursor, visits: 3) {}
+    #expect(cursor.result == result)
   }
 
   private func revisions(_ machine: Machine) -> [Revision] {

@@ -145,16 +145,57 @@ struct RangeTests {
     var rows: [Bytes] = []
     var round = 0
     while try !machine.advance(&cursor, visits: 10) {
-      rows += cursor.takeRows()
+      rows += cursor.takeRows().records
       try machine.put("k\(150 + round)", "new")
       machine.delete("k\(190 - round)")
       try machine.put("k1\(round)", "between")
       round += 1
     }
-    rows += cursor.takeRows()
-    #expect(rows == expected.rows && !cursor.more && cursor.count == 100)
+    rows += cursor.takeRows().records
+    #expect(rows == expected.rows.records && !cursor.more && cursor.count == 100)
     #expect(cursor.headerRevision == 101)
     #expect(round > 5)
+  }
+
+  /// No step of a sorted read costs more than the keys it is allowed, and a limit bounds its memory.
+  @Test func sortedReadsGoInSlices() throws {
+    var machine = Machine.fresh
+    for number in 0..<500 { try machine.put("k\(1000 + number)", "\(number * 7919 % 500)") }
+    for target in [Etcdserverpb_RangeRequest.SortTarget.value, .mod, .key] {
+      let request = Etcdserverpb_RangeRequest.with("k", "l") {
+        $0.sortTarget = target
+        $0.sortOrder = .descend
+        $0.limit = 20
+      }
+      var cursor = try machine.openRange(request)
+      var steps = 0
+      repeat {
+        steps += 1
+        #expect(cursor.sorter?.keptCount ?? 0 <= 20)
+      } while try !machine.advance(&cursor, visits: 10)
+      #expect(steps >= 50 + 2 + 2)
+      #expect(cursor.result == (try machine.range(request)))
+      #expect(cursor.count == 500 && cursor.more && cursor.rows.count == 20)
+    }
+  }
+
+  @Test func readOnlyTransactionsGoInSlices() throws {
+    var machine = Machine.fresh
+    for number in 0..<500 { try machine.put("k\(1000 + number)", "v") }
+    let request = Etcdserverpb_TxnRequest.when(
+      then: [
+        .range("k", to: "l"), .range("k", to: "l") { $0.countOnly = true }, .range("k1001"),
+        .range("k", to: "l") { $0.sortTarget = .mod },
+      ])
+    let expected = try machine.readOnlyTxn(request)
+    var cursor = try machine.openReadOnlyTxn(request)
+    var steps = 0
+    while try !machine.advance(&cursor, visits: 10) {
+      try machine.put("k\(1000 + steps)", "changed")
+      steps += 1
+    }
+    #expect(steps >= 100)
+    #expect(cursor.result == expected)
   }
 
   @Test func cursorStopsAtCompactionAndByteLimit() throws {

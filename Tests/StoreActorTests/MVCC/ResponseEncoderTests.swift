@@ -37,6 +37,25 @@ struct ResponseEncoderTests {
     }
   }
 
+  /// Long answers consist of the pieces that their rows were read into.
+  @Test func piecesAreTheSameBytes() {
+    var random = SeededGenerator(seed: 21)
+    for rows in [0, 1, 1000, 4000] {
+      var result = RangeResult(revision: 9)
+      result.rows = EncodedRows((0..<rows).map { _ in randomRecord(&random) })
+      result.count = Int64(rows)
+      result.more = rows == 1000
+      let pieces = encoder.pieces(result)
+      #expect(Bytes(pieces.joined()) == encoder.encode(result))
+      #expect(pieces.allSatisfy { $0.count <= EncodedRows.pieceBytes + 64 })
+      #expect((pieces.count > 1) == (rows >= 1000))
+      let txn = TxnResult(
+        revision: 9, succeeded: true,
+        responses: [.range(result), .put(PutResult(revision: 9, previous: nil)), .range(result)])
+      #expect(Bytes(encoder.pieces(txn).joined()) == encoder.encode(txn))
+    }
+  }
+
   @Test func appendsBehindWhatIsThere() {
     var output: Bytes = [1, 2, 3]
     let result = PutResult(revision: 5, previous: nil)
@@ -90,7 +109,7 @@ struct ResponseEncoderTests {
   private func message(_ result: RangeResult) -> Etcdserverpb_RangeResponse {
     var message = Etcdserverpb_RangeResponse()
     message.header = nestedHeader(result.revision)
-    message.kvs = result.rows.map(keyValue)
+    message.kvs = result.rows.records.map(keyValue)
     message.more = result.more
     message.count = result.count
     return message
@@ -150,7 +169,7 @@ struct ResponseEncoderTests {
 
   private func randomRange(_ random: inout SeededGenerator) -> RangeResult {
     var result = RangeResult(revision: randomNumber(&random))
-    result.rows = randomRecords(&random)
+    result.rows = EncodedRows(randomRecords(&random))
     result.more = random.next() % 2 == 0
     result.count = randomNumber(&random)
     return result
