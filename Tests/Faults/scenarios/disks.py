@@ -340,7 +340,7 @@ def snapshot_transfer(ctx):
     ctx.fault(f"kill -9 {member.name}")
     member.kill()
     ctx.wait(1.5, 2.5)
-    kind = ctx.random.choice(["cut", "flip"])
+    kind = "flip" if ctx.counts["flip"] <= ctx.counts["cut"] else "cut"
     pairs = {(m.name, member.name): {"snapshot": kind} for m in ctx.members if m is not member}
     before = ctx.cluster.links(pairs)
     member.start()

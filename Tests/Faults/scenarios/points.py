@@ -106,6 +106,8 @@ POINTS = {
     "segment: named": ("rename", ".wal", "killed", 0, fill_log, on_any),
     "segment: before its name is synced": ("dirsync", "/wal", "kill", 0, fill_log, on_any),
     "segment: name synced": ("dirsync", "/wal", "killed", 0, fill_log, on_any),
+    "segment: before an old one goes": ("unlink", ".wal", "kill", 0, fill_log, on_any),
+    "segment: old one gone": ("unlink", ".wal", "killed", 0, fill_log, on_any),
     "store: before a page": ("write", "store.lmdb", "kill", 12, nothing, on_any),
     "store: pages written": ("write", "store.lmdb", "killed", 12, nothing, on_any),
     "store: before the sync": ("sync", "store.lmdb", "kill", 6, nothing, on_any),
@@ -142,7 +144,7 @@ POINTS = {
 }
 
 
-@scenario("F3, F28", powered=True, exits=True, flags=SMALL_LOG)
+@scenario("F3, F28", powered=True, exits=True, flags=(*SMALL_LOG, "--max-wals", "1"))
 def crash_points(ctx):
     """killed at each of some forty named points, every other time with a power cut"""
     left = [name for name in POINTS if not ctx.counts[name]] or list(POINTS)
