@@ -159,4 +159,6 @@ package enum StoreMeasure: Sendable {
   case ranges(Int)
   /// Applying took longer than operators want to know of.
   case slowApply(nanoseconds: UInt64, entries: Int)
+  /// A follower's disk is full; so many bytes wait for room.
+  case diskFull(waiting: Int)
 }

@@ -118,6 +118,10 @@ extension MemberWiring {
           log.warn(
             "apply request took too long", ("took", Duration.nanoseconds(Int64(nanoseconds))),
             ("expected-duration", slowApply), ("entries", entries))
+        case .diskFull(let bytes):
+          log.warn(
+            "the disk of the data directory is full; changes wait in memory until there is room",
+            ("waiting-bytes", bytes))
         }
       },
       failed: { fatal.end($0) })

@@ -180,11 +180,11 @@ FIRST = ("create", "write", "sync", "dirsync", "rename", "any")
 def interrupted_starts(cluster, random):
     """Each member's first start is cut short a few times before it may go on."""
     for member in cluster.members:
-        for _ in range(4):
+        for _ in range(3):
             member.disk((random.choice(FIRST), ".disk/", random.choice(["kill", "killed"]), random.randrange(25), 1))
             hits = member.disk_hits()
             member.start()
-            deadline = time.monotonic() + 1.5
+            deadline = time.monotonic() + 1
             while member.running and member.disk_hits() == hits and time.monotonic() < deadline:
                 time.sleep(0.01)
             member.kill()
