@@ -81,7 +81,7 @@ extension KVStore {
   /// One member's disk does not stop the writes of all: a follower keeps in memory what it cannot store,
   /// up to a bound. A leader with a full disk speaks for the cluster and raises the alarm.
   private func waitForSpace(_ error: BackendError) {
-    let bytes = machine.kv.store.pendingBytes
+    let bytes = machine.kv.store.buffers.pendingBytes
     guard bytes < Self.waitingBytesMax else {
       outlets.failed(
         "\(error), and \(bytes >> 20) MB of changes wait for room there. The member ends; the others go "
