@@ -122,7 +122,7 @@ POINTS = {
     "defragment: swapped": ("rename", "store.lmdb.tmp>", "killed", 0, defragment, on_any),
     "defragment: swap synced": ("dirsync", "/store", "killed", 0, defragment, on_any),
     "save: writing": ("write", "client-", "killed", 3, save, on_any),
-    "send: writing": ("write", "send-", "killed", 3, help_up, leader),
+    "send: writing": ("write", "send-", "killed", 0, help_up, leader),
     "send: sent": ("unlink", "send-", "kill", 0, help_up, leader),
     "receive: writing": ("write", "/snap/tmp", "killed", 1, fall_behind, follower),
     "receive: before the sync": ("sync", "/snap/tmp", "kill", 0, fall_behind, follower),
