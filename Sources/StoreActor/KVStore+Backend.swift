@@ -75,12 +75,29 @@ extension KVStore {
   /// else leaves unknown what the file holds.
   private func commitFailed(_ error: BackendError) {
     switch error {
+    case .diskFull where role.role != .leader: waitForSpace(error)
     case .diskFull, .mapFull:
       outlets.diskFull(
         machine.alarms.alarms.hasNoSpace(of: machine.settings.member), "\(error)")
       retryCommitsAtTick = ticks + 10
     default: outlets.failed("\(error)")
     }
+  }
+
+  /// One member's disk does not stop the writes of all: a follower keeps in memory what it cannot store,
+  /// up to a bound. A leader with a full disk speaks for the cluster and raises the alarm.
+  private func waitForSpace(_ error: BackendError) {
+    let bytes = machine.kv.store.buffers.pendingBytes
+    guard bytes < Self.waitingBytesMax else {
+      outlets.failed(
+        "\(error), and \(bytes >> 20) MB of changes wait for room there. The member ends; the others go "
+          + "on. Free space and start it again")
+    }
+    if ticks >= spaceWarningDue {
+      outlets.measured(.diskFull(waiting: bytes))
+      spaceWarningDue = ticks + 100
+    }
+    retryCommitsAtTick = ticks + 10
   }
 
   func raiseNoSpace() {

@@ -50,6 +50,8 @@ package actor KVStore {
   static let commitBytes = 8 << 20
   /// Unfinished commits beyond which new buffers are not sealed: the disk is the bottleneck.
   static let commitsInFlight = 2
+  /// What a follower with a full disk keeps in memory.
+  static let waitingBytesMax = 256 << 20
 
   private nonisolated let executor: any ActorExecutor
   package nonisolated var unownedExecutor: UnownedSerialExecutor {
@@ -113,6 +115,7 @@ package actor KVStore {
   /// Sealed buffers whose commit is not reported yet, oldest first.
   var committing: [SealedBuffer] = []
   var retryCommitsAtTick: Int?
+  var spaceWarningDue = 0
   var sealedIndex: LogIndex
   var lastSealTick = 0
   var snapshotRequests: [UInt64: MemberID] = [:]

@@ -210,6 +210,8 @@ package enum StoreMeasure: Sendable {
   /// Of the whole file, and of the history up to a revision.
   case hashed(nanoseconds: UInt64)
   case hashedRevision(nanoseconds: UInt64)
+  /// A follower's disk is full; so many bytes wait for room.
+  case diskFull(waiting: Int)
 }
 
 /// A compaction that has removed everything it had to.

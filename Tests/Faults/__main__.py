@@ -3,9 +3,10 @@
 import argparse
 import sys
 import time
+import traceback
 
 from . import matrix, measure, scenarios
-from .run import run, table
+from .run import Result, run, table
 
 
 def main():
@@ -45,8 +46,11 @@ def main():
     try:
         for round_number in range(arguments.rounds):
             for name, members, kinds, seconds in runs:
-                result = run(scenarios.ALL[name], members, seconds, seed + round_number, arguments.clients,
-                             pace=arguments.pace, keep=arguments.keep, kinds=kinds, steps=arguments.steps)
+                try:
+                    result = run(scenarios.ALL[name], members, seconds, seed + round_number, arguments.clients,
+                                 pace=arguments.pace, keep=arguments.keep, kinds=kinds, steps=arguments.steps)
+                except Exception:  # a cluster that does not even start must not end the other runs
+                    result = Result(name, members, seed + round_number, problems=[traceback.format_exc()])
                 results.append(result)
                 print(result.report() if result.verdict != "pass" or result.gap > 2 or result.counts
                       else table([result]).split("\n")[1], flush=True)

@@ -100,12 +100,10 @@ class FaultMember(Member):
         """Flags as this kind of server knows them."""
         if self.kind == "apus":
             return flags
-        flags = ["--experimental-snapshot-catchup-entries" if each == "--snapshot-catchup-entries" else each
-                 for each in flags]
-        if self.kind == "etcd34":
-            for name in [each for each in flags if each.startswith("--experimental-snap")]:
-                at = flags.index(name)
-                del flags[at:at + 2]
+        flags = list(flags)
+        if "--snapshot-catchup-entries" in flags:  # later etcd's
+            at = flags.index("--snapshot-catchup-entries")
+            del flags[at:at + 2]
         return [*flags, "--logger", "zap"]
 
     def set_clock(self, seconds):

@@ -109,8 +109,7 @@ struct StorageLoader {
   }
 
   private func makeDirectory(_ path: String, what: String) throws {
-    if mkdir(path, 0o700) == 0 { return try keepName(of: path) }
-    guard errno == EEXIST else {
+    guard mkdir(path, 0o700) == 0 || errno == EEXIST else {
       throw StorageError(
         "cannot access \(what): mkdir \(path): \(String(cString: strerror(errno)))")
     }
@@ -118,19 +117,22 @@ struct StorageLoader {
       throw StorageError(
         "cannot write to \(what): \(path): \(String(cString: strerror(errno)))")
     }
+    try keepName(of: path)
   }
 
   /// A power cut must not take a directory whose content was synced: the member would come back
-  /// without its memory.
+  /// without its memory. One that was there may be the work of a process that ended before this.
   private func keepName(of path: String) throws {
-    let parent = path.lastIndex(of: "/").map { path[..<$0].isEmpty ? "/" : String(path[..<$0]) }
-    let directory = open(parent ?? ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    let name = path.dropLast(path.count > 1 && path.hasSuffix("/") ? 1 : 0)
+    let slash = name.lastIndex(of: "/")
+    let parent = slash.map { $0 == name.startIndex ? "/" : String(name[..<$0]) } ?? "."
+    let directory = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     // One that may be searched but not read can neither be opened nor synced.
     if directory < 0, errno == EACCES { return }
     defer { if directory >= 0 { close(directory) } }
     guard directory >= 0, fsync(directory) == 0 else {
       throw StorageError(
-        "cannot sync \(parent ?? "."), in which \(path) was made: "
+        "cannot sync \(parent), in which \(path) was made: "
           + "\(String(cString: strerror(errno)))")
     }
   }

@@ -47,6 +47,10 @@ extension MemberWiring {
       case .hashed(let nanoseconds): metrics.mvcc.hashDuration.observe(seconds(nanoseconds))
       case .hashedRevision(let nanoseconds):
         metrics.mvcc.hashRevDuration.observe(seconds(nanoseconds))
+      case .diskFull(let bytes):
+        log.warn(
+          "the disk of the data directory is full; changes wait in memory until there is room",
+          ("waiting-bytes", bytes))
       }
     }
   }

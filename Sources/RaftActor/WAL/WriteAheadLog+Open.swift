@@ -107,7 +107,12 @@ extension WriteAheadLog {
       storage.files.close(owner.file)
       throw error
     }
-    try log.guarded { () throws(WALError) in try log.syncTail() }
+    try log.guarded { () throws(WALError) in
+      try log.syncTail()
+      // The last process may have ended between giving a name and making it durable.
+      try storage.syncDirectory(directory)
+      try storage.syncDirectory(parent(of: directory))
+    }
     return (log, recovered)
   }
 

@@ -56,6 +56,8 @@ package final class Backend: Sendable {
     try removeTemporaries(directory)
     let environment: Environment
     if FileSystem.exists(directory + "/" + StoreFile.data) {
+      // The process that put it in place may have ended before its name was durable.
+      try FileSystem.syncDirectory(directory)
       environment = try Environment(
         directory: directory, file: StoreFile.data, mapBytes: options.mapBytes,
         noSync: options.noSync, owner: owner)

@@ -90,10 +90,10 @@ enum FileSystem {
     try file.sync()
   }
 
-  /// Makes one directory and its name durable; one that exists is no error.
+  /// Makes one directory and its name durable; one that exists is no error, but its name may still
+  /// have been on its way to the disk when the process that made it ended.
   static func makeDirectory(_ path: String) throws(BackendError) {
-    guard mkdir(path, 0o700) == 0 else {
-      if errno == EEXIST { return }
+    guard mkdir(path, 0o700) == 0 || errno == EEXIST else {
       throw .system(path, "mkdir", errno)
     }
     guard let slash = path.lastIndex(of: "/") else { return try syncDirectory(".") }

@@ -21,6 +21,8 @@ package enum ReceivedStore {
     let file = try OwnedFile(path: path + membersSuffix, flags: O_RDWR | O_CREAT | O_TRUNC)
     try snapshot.data.withUnsafeBytes { try file.write($0, at: 0) }
     try file.sync()
+    let parent = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
+    try FileSystem.syncDirectory(parent)
   }
 
   /// Checks that the file is whole and holds the store as of that entry.

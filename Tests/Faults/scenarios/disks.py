@@ -86,8 +86,9 @@ def slow_disk(ctx):
 
 @scenario("F17", exits=True, tmpfs="600m")
 def full_disk(ctx):
-    """the file system of one member fills up, is freed, and the member started again if it ended"""
-    member = ctx.any()
+    """the file system of one member fills up; a follower's stops nobody; it is freed, and the member restarted"""
+    member = ctx.leader() if ctx.random.random() < 0.4 else ctx.follower()
+    follows = member is not ctx.leader()
     ballast = member.data.parent / "ballast"
     ctx.fault(f"full disk of {member.name}")
     try:
@@ -98,6 +99,11 @@ def full_disk(ctx):
     except OSError:
         pass
     ctx.wait(3, 5)
+    alarms = answered(ctx.leader(), "Alarm", ctx.api.rpc.AlarmRequest(action=ctx.api.rpc.AlarmRequest.GET))
+    follows = follows and member is not ctx.leader()
+    ctx.counts["full followers" if follows else "full leaders"] += 1
+    if follows and alarms is not None and alarms.alarms:
+        ctx.problems.append(f"the full disk of a follower, {member.name}, stops all writes: {alarms.alarms}")
     restarted = False
     if member.running and ctx.random.random() < 0.5:
         ctx.fault(f"kill -9 {member.name} on its full disk")
@@ -340,7 +346,7 @@ def snapshot_transfer(ctx):
     ctx.fault(f"kill -9 {member.name}")
     member.kill()
     ctx.wait(1.5, 2.5)
-    kind = ctx.random.choice(["cut", "flip"])
+    kind = "flip" if ctx.counts["flip"] <= ctx.counts["cut"] else "cut"
     pairs = {(m.name, member.name): {"snapshot": kind} for m in ctx.members if m is not member}
     before = ctx.cluster.links(pairs)
     member.start()

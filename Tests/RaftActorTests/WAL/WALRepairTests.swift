@@ -1,4 +1,5 @@
 import Base
+import Glibc
 import Testing
 
 @testable import RaftActor
@@ -176,6 +177,30 @@ import Testing
     let error = walError { _ = try fixture.open() }
     #expect(
       error == .snapshotMissing(directory: LogFixture.directory, commit: 0), "\(error as Any)")
+  }
+
+  /// A process ends between giving a name and making it durable; the next one must not build on it.
+  @Test(arguments: [false, true])
+  func namesOfAnEndedProcessBecomeDurable(inCut: Bool) throws {
+    var random = SeededGenerator(seed: 1)
+    let fixture = try LogFixture(segmentBytes: 4096)
+    if inCut {
+      let log = try fixture.create()
+      log.append(hardState: nil, entries: LogFixture.entries(1...40, bytes: 200))
+      fixture.disk.faults[.syncDirectory] = (1, EIO)
+      #expect(walError { try log.flush(sync: true) } != nil)
+    } else {
+      fixture.disk.faults[.syncDirectory] = (2, EIO)
+      #expect(walError { _ = try fixture.create() } != nil)
+    }
+    fixture.disk.endProcess()
+    let (log, recovered) = try fixture.open()
+    let first = LogIndex(recovered.entries.count) + 1
+    #expect(first == (inCut ? 41 : 1))
+    log.append(hardState: nil, entries: LogFixture.entries(first...first + 4))
+    try log.flush(sync: true)
+    fixture.disk.cutPower(&random)
+    #expect(try fixture.open().recovered.entries.count == Int(first) + 4)
   }
 
   /// After a power cut at any moment everything acknowledged is there, and nothing else but a
