@@ -251,3 +251,77 @@ def test_websocket(single):
     faulty = WebSocket(port, "/v3/watch")
     faulty.socket.sendall(b"\x81\x01x")  # unmasked
     assert faulty.receive() == (8, b"\x03\xea")
+
+
+def exchange(port, request, until, timeout=5):
+    """Sends raw bytes and reads until the answer has so many of a text, or the connection ends."""
+    text, count = until
+    with socket.create_connection(("127.0.0.1", port), timeout=timeout) as connection:
+        connection.sendall(request)
+        received = b""
+        while received.count(text) < count:
+            piece = connection.recv(65536)
+            if not piece:
+                return received + b"(end)"
+            received += piece
+        return received
+
+
+def test_manners_of_http1(single):
+    port = single.http_port
+    put = b"POST /v3/kv/put HTTP/1.%d\r\nHost: 127.0.0.1\r\n%sContent-Length: 14\r\n\r\n"
+    body = b'{"key":"bWFu"}'
+    # Kept open, closed when asked to, and closed for HTTP/1.0.
+    assert exchange(port, (put % (1, b"") + body) * 3, (b'"header"', 3)).count(b"200 OK") == 3
+    assert exchange(port, put % (1, b"Connection: close\r\n") + body, (b"never", 1)).endswith(b"}(end)")
+    assert exchange(port, put % (0, b"") + body, (b"never", 1)).endswith(b"}(end)")
+    # A stream for a client that knows no chunks lasts until the end of the connection.
+    stream = exchange(port, b"POST /v3/maintenance/snapshot HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n", (b"never", 1))
+    assert b"chunked" not in stream and stream.count(b'{"result":') > 1 and stream.endswith(b"}\n(end)")
+    # A client that asks first is told to go on, and then answered.
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(put % (1, b"Expect: 100-continue\r\n"))
+        assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(body)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200 OK\r\n")
+    # A body that no page wants, and one in chunks, do not confuse what follows.
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (b'{"ke', b'y":"bW', b'Fu"}')) + b"0\r\n\r\n"
+    head = b"POST /v3/kv/range HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    page = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5\r\n\r\nhello"
+    answers = exchange(port, page + head + chunks + page, (b"200 OK", 3))
+    assert answers.count(b'"health"') == 2 and b'"count":"1"' in answers
+
+
+def test_http2_without_grpc(single):
+    """Pages and the gateway over HTTP/2."""
+    port = single.http_port
+    with tempfile.NamedTemporaryFile() as body:
+        body.write(b'{"key":"aDI=","value":"MQ=="}')
+        body.flush()
+        done = subprocess.run(["nghttp", "-v", "-d", body.name, f"http://127.0.0.1:{port}/v3/kv/put"],
+                              capture_output=True, text=True, timeout=10)
+        assert ":status: 200" in done.stdout and '"revision"' in done.stdout, done.stdout + done.stderr
+        done = subprocess.run(["nghttp", f"http://127.0.0.1:{port}/health"], capture_output=True, text=True, timeout=10)
+        assert done.stdout == '{"health":"true","reason":""}'
+
+
+def test_a_large_answer(single):
+    """JSON that another thread writes: whole, in order, and nobody waits for it."""
+    port = single.http_port
+    for number in range(40):
+        value = base64.b64encode(b"%d" % number * 20_000).decode()
+        get(port, "/v3/kv/put", "POST", body=json.dumps({"key": base64.b64encode(b"big/%02d" % number).decode(),
+                                                          "value": value}))
+    request = {"key": base64.b64encode(b"big/").decode(), "range_end": base64.b64encode(b"big0").decode()}
+    answer = json.loads(get(port, "/v3/kv/range", "POST", body=json.dumps(request))[1])
+    assert [base64.b64decode(each["key"]) for each in answer["kvs"]] == [b"big/%02d" % n for n in range(40)]
+    create = json.dumps({"create_request": {**request, "start_revision": answer["kvs"][0]["mod_revision"]}})
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("POST", "/v3/watch", create)
+    stream = connection.getresponse()
+    keys = []
+    while len(keys) < 40:
+        result = json.loads(stream.readline())["result"]
+        keys += [base64.b64decode(event["kv"]["key"]) for event in result.get("events", [])]
+    assert keys == [b"big/%02d" % n for n in range(40)]
+    connection.close()

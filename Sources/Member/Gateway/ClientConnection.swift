@@ -1,6 +1,7 @@
 import Actors
 import Base
 import HTTP
+import TLS
 
 /// One client connection: finds out which protocol it speaks, and joins socket and session.
 ///
@@ -229,7 +230,7 @@ final class ClientConnection: GRPCServerDelegate {
   }
 
   /// Whether what is said here is encrypted.
-  var isSecure: Bool { false }
+  var isSecure: Bool { stream.isSecure }
 
   /// A request has arrived.
   func begin(_ exchange: HTTPExchange) {

@@ -49,7 +49,7 @@ final class HTTP1Connection: HTTPResponder {
   }
 
   /// Whether a request is being answered.
-  var isBusy: Bool { !requests.isEmpty || socket != nil }
+  var isBusy: Bool { exchange != nil || socket != nil }
 
   /// Whether nothing would be lost with the connection: no request, or one whose client has not sent
   /// enough for an answer to begin.
@@ -123,7 +123,7 @@ final class HTTP1Connection: HTTPResponder {
         start(first)
         continue
       }
-      guard first.isComplete else { return }
+      guard first.isComplete || framing == .untilClose else { return }
       requests.removeFirst()
       isAnswered = false
       if closesAfterAnswer { return finishConnection() }

@@ -1,10 +1,20 @@
 import Actors
 import Base
 import HTTP
+import StoreActor
 
 extension ClientGateway {
   /// Begins a call that comes as JSON. `path` is below `/v3/`.
   func jsonCall(_ exchange: HTTPExchange, path: String) {
+    // The call would not be made in the name that the certificate has.
+    let name = exchange.connection.certificateCommonName ?? ""
+    if !name.isEmpty, storeStatus.auth.isEnabled {
+      return exchange.respond(
+        PageResponse(
+          error: 400,
+          "CommonName of client sending a request against gateway will be ignored and not used as "
+            + "expected"))
+    }
     guard let route = JSONRoute.find(path) else {
       return exchange.respond(JSONStatus.response(GRPCStatus(.notFound, "Not Found")))
     }
