@@ -275,3 +275,58 @@ def test_websocket_handshake(same):
         g.request("/v3/watch", method="POST", headers=full, headers_too=True)
         g.request("/health", method="GET", headers=full)
     same(scenario)
+
+
+def test_users_and_roles(same):
+    """Every path of the Auth service; at the end nothing of it is left."""
+    def scenario(s):
+        g = Gateway(s)
+        auth = lambda path, body=None, **options: g.request(f"/v3/auth/{path}", body or {}, **options)
+        auth("authenticate", {"name": "root", "password": "x"})
+        auth("enable")
+        auth("user/add", {"name": ""})
+        auth("user/add", {"name": "root", "password": "r"})
+        auth("user/add", {"name": "root", "password": "r"})
+        auth("user/add", {"name": "reader", "options": {"no_password": False}, "password": "p"})
+        auth("user/changepw", {"name": "reader", "password": "q"})
+        auth("user/changepw", {"name": "nobody", "password": "q"})
+        auth("role/add", {"name": "root"})
+        auth("role/add", {"name": "readers"})
+        auth("role/add", {"name": ""})
+        auth("role/grant", {"name": "readers", "perm": {"permType": "READ", "key": b64("a"), "range_end": b64("b")}})
+        auth("role/grant", {"name": "readers", "perm": {"permType": 2, "key": b64("c")}})
+        auth("role/grant", {"name": "readers"})
+        auth("role/get", {"role": "readers"})
+        auth("role/get", {"role": "nothing"})
+        auth("role/list")
+        auth("role/revoke", {"role": "readers", "key": b64("c")})
+        auth("role/revoke", {"role": "readers", "key": b64("c")})
+        auth("user/grant", {"user": "root", "role": "root"})
+        auth("user/grant", {"user": "reader", "role": "readers"})
+        auth("user/grant", {"user": "reader", "role": "nothing"})
+        auth("user/get", {"name": "reader"})
+        auth("user/list")
+        put(g, "a", "1")
+        auth("enable")
+        auth("status")
+        put(g, "a", "2")
+        auth("authenticate", {"name": "root", "password": "wrong"})
+        token = lambda name, password: g.request(
+            "/v3/auth/authenticate", {"name": name, "password": password}, label="token")["token"]
+        root, reader = token("root", "r"), token("reader", "q")
+        del s.steps[-2:]  # tokens are a server's own
+        for headers in ({"Authorization": reader}, {"Grpc-Metadata-Token": reader}, {"Authorization": "nonsense"}, {}):
+            g.request("/v3/kv/range", {"key": b64("a")}, headers=headers)
+            g.request("/v3/kv/put", {"key": b64("a")}, headers=headers)
+        g.stream("/v3/watch", {"create_request": {"key": b64("z")}}, 1, headers={"Authorization": reader})
+        as_root = {"headers": {"Authorization": root}}
+        auth("user/revoke", {"name": "reader", "role": "readers"}, **as_root)
+        auth("user/delete", {"name": "root"}, **as_root)
+        auth("user/delete", {"name": "reader"}, **as_root)
+        auth("role/delete", {"role": "readers"}, **as_root)
+        auth("disable")
+        auth("disable", **as_root)
+        for path, body in (("user/delete", {"name": "root"}), ("role/delete", {"role": "root"}), ("user/list", {}),
+                           ("role/list", {})):
+            auth(path, body)
+    same(scenario)
