@@ -77,7 +77,9 @@ let package = Package(
       dependencies: ["EtcdClient", "EtcdAPI", "Base", "Actors", "TLS", protobuf],
       swiftSettings: settings),
     .executableTarget(
-      name: "launcher", dependencies: ["Actors", "TLS", arguments, yams], swiftSettings: settings),
+      name: "launcher",
+      dependencies: ["Actors", "TLS", "EtcdAPI", "EtcdClient", arguments, yams, protobuf],
+      swiftSettings: settings),
     .executableTarget(
       name: "apus-bench",
       dependencies: ["Actors", "Base", "CNGHTTP2", "EtcdAPI", "EtcdClient", arguments, histogram],

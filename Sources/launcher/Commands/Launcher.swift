@@ -30,13 +30,14 @@ struct Launcher: ParsableCommand {
         launcher kill m1               # end a member as a crash would
         launcher restart m1            # start it again
         launcher logs -f m1 m2         # follow two logs
+        launcher add m4                # one more member; remove takes it out again
         launcher stop                  # stop everything, and the launcher
       """,
     version: "launcher \(version)",
     subcommands: [
       StartCommand.self, CheckCommand.self, StatusCommand.self, StopCommand.self,
       KillCommand.self, RestartCommand.self, PauseCommand.self, ResumeCommand.self,
-      LogsCommand.self,
+      LogsCommand.self, AddCommand.self, RemoveCommand.self, ReplaceCommand.self,
     ])
 }
 

@@ -284,7 +284,7 @@ struct ClusterFileParser {
           || scalar == "-" || scalar == "_" || scalar == ".")
     }
     let ending = name.split(separator: ".").last.map(String.init) ?? ""
-    let isOurs = name.contains(".") && ["log", "sock", "lock", "json", "1", "new"].contains(ending)
+    let isOurs = name.contains(".") && ["log", "sock", "lock", "json", "1", "new", "removed"].contains(ending)
     return allowed && !isOurs && !name.hasPrefix(".") && !name.hasPrefix("-")
   }
 

@@ -2,7 +2,11 @@
 
 enum FlagRendering {
   /// The member program's arguments; flags of the file last, so that they win.
-  static func arguments(for member: MemberPlan, in cluster: ClusterFile) -> [String] {
+  ///
+  /// - Parameter joining: the initial cluster of a member that joins a running one.
+  static func arguments(
+    for member: MemberPlan, in cluster: ClusterFile, joining: String? = nil
+  ) -> [String] {
     let client = member.clientURL.text
     let peer = member.peerURL.text
     let own = [
@@ -12,8 +16,8 @@ enum FlagRendering {
       ("advertise-client-urls", client),
       ("listen-peer-urls", peer),
       ("initial-advertise-peer-urls", peer),
-      ("initial-cluster", cluster.initialCluster),
-      ("initial-cluster-state", "new"),
+      ("initial-cluster", joining ?? cluster.initialCluster),
+      ("initial-cluster-state", joining == nil ? "new" : "existing"),
     ]
     // One word each, since a bool flag takes no separate value.
     return own.map { "--\($0)=\($1)" } + member.flags.map { "--\($0.name)=\($0.value)" }

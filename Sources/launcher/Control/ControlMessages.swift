@@ -2,7 +2,7 @@
 
 /// What can be asked of a running launcher.
 enum ControlVerb: String, CaseIterable, Sendable {
-  case status, stop, kill, restart, pause, resume
+  case status, stop, kill, restart, pause, resume, add, remove, replace
 }
 
 /// A request; the client sends one per connection.
@@ -11,22 +11,37 @@ struct ControlRequest: Equatable, Sendable {
   /// Names in the user's order; empty with `isAll` for every member.
   let members: [String]
   let isAll: Bool
+  /// Addresses of a member to be added; nil = those of the file, or free ones.
+  let clientURL: String?
+  let peerURL: String?
+  /// A member to be added stays a learner.
+  let isLearner: Bool
 
   /// The longest request line, so that nobody can fill the launcher's memory.
   static let bytesMax = 64 * 1024
 
-  init(_ verb: ControlVerb, members: [String] = [], isAll: Bool = false) {
+  init(
+    _ verb: ControlVerb, members: [String] = [], isAll: Bool = false, clientURL: String? = nil,
+    peerURL: String? = nil, isLearner: Bool = false
+  ) {
     self.verb = verb
     self.members = members
     self.isAll = isAll
+    self.clientURL = clientURL
+    self.peerURL = peerURL
+    self.isLearner = isLearner
   }
 
   var line: String {
-    JSONValue.object([
+    var fields: [JSONValue.Member] = [
       .init("verb", .string(verb.rawValue)),
       .init("members", .array(members.map { .string($0) })),
       .init("all", .bool(isAll)),
-    ]).compactText + "\n"
+    ]
+    if let clientURL { fields.append(.init("client-url", .string(clientURL))) }
+    if let peerURL { fields.append(.init("peer-url", .string(peerURL))) }
+    if isLearner { fields.append(.init("learner", .bool(true))) }
+    return JSONValue.object(fields).compactText + "\n"
   }
 
   /// - Throws: ``ControlError`` in words for the client's user.
@@ -40,6 +55,9 @@ struct ControlRequest: Equatable, Sendable {
     self.verb = verb
     members = (json["members"]?.elements ?? []).compactMap(\.text)
     isAll = json["all"]?.flag ?? false
+    clientURL = json["client-url"]?.text
+    peerURL = json["peer-url"]?.text
+    isLearner = json["learner"]?.flag ?? false
   }
 }
 

@@ -24,9 +24,12 @@ struct ManagedMember: ~Copyable {
   var planner: RestartPlanner
   var restartTimer: LoopTimer?
 
-  init(_ plan: MemberPlan, of cluster: ClusterFile) throws(SystemError) {
+  /// - Parameter joining: the initial cluster of a member that joins a running one.
+  init(
+    _ plan: MemberPlan, of cluster: ClusterFile, joining: String? = nil
+  ) throws(SystemError) {
     self.plan = plan
-    arguments = FlagRendering.arguments(for: plan, in: cluster)
+    arguments = FlagRendering.arguments(for: plan, in: cluster, joining: joining)
     dataPath = cluster.dataPath(of: plan)
     probeTarget = ProbeTarget(plan, in: cluster)
     log = try MemberLog(path: cluster.logPath(of: plan))

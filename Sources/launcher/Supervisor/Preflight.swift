@@ -64,12 +64,15 @@ enum Preflight {
 
   /// Finds ports that somebody listens on already.
   static func checkPorts(_ cluster: ClusterFile) -> [String] {
-    cluster.members.flatMap { member in
-      [
-        problem(member.clientURL, "client-url", member.clientURLLine, member, cluster),
-        problem(member.peerURL, "peer-url", member.peerURLLine, member, cluster),
-      ].compactMap(\.self)
-    }
+    cluster.members.flatMap { checkPorts(cluster, of: $0) }
+  }
+
+  /// The same for one member.
+  static func checkPorts(_ cluster: ClusterFile, of member: MemberPlan) -> [String] {
+    [
+      problem(member.clientURL, "client-url", member.clientURLLine, member, cluster),
+      problem(member.peerURL, "peer-url", member.peerURLLine, member, cluster),
+    ].compactMap(\.self)
   }
 
   private static func problem(

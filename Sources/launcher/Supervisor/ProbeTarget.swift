@@ -20,6 +20,12 @@ struct ProbeTarget: Sendable {
       certificates = nil
       return
     }
+    certificates = TLSContextSource(.client, Self.clientSettings(plan, in: cluster))
+  }
+
+  /// How to ask a member over TLS: with its own certificate where clients have to show one.
+  static func clientSettings(_ plan: MemberPlan, in cluster: ClusterFile) -> TLSSettings {
+    func flag(_ name: String) -> String { plan.flags.last { $0.name == name }?.value ?? "" }
     var settings = TLSSettings()
     // A member of one's own on an address of one's own; nothing is told to it.
     settings.verifiesPeer = false
@@ -31,6 +37,6 @@ struct ProbeTarget: Sendable {
     )
     (settings.certificateFile, settings.keyFile) =
       !ownPair.0.isEmpty ? ownPair : !serverPair.0.isEmpty ? serverPair : madePair
-    certificates = TLSContextSource(.client, settings)
+    return settings
   }
 }

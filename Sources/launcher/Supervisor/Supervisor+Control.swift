@@ -25,6 +25,9 @@ extension Supervisor {
       case .restart: for index in chosen { await restartOnRequest(index, session) }
       case .pause: for index in chosen { pauseOnRequest(index, session) }
       case .resume: for index in chosen { resumeOnRequest(index, session) }
+      case .add: try await addOnRequest(request, session)
+      case .remove: for index in chosen { try await removeOnRequest(index, session) }
+      case .replace: for index in chosen { try await replaceOnRequest(index, request, session) }
       }
       session.send(.done)
     } catch {
@@ -34,14 +37,16 @@ extension Supervisor {
 
   private func select(_ request: ControlRequest) throws(ControlError) -> [Int] {
     let mayBeEmpty = request.verb == .status || request.verb == .stop
+    // Whom to add is nobody's name yet.
+    if request.verb == .add { return [] }
     if request.members.isEmpty {
-      if request.isAll || mayBeEmpty { return Array(members.indices) }
+      if request.isAll || mayBeEmpty { return present }
       throw ControlError("name a member, or all of them with --all")
     }
     var chosen: [Int] = []
     for name in request.members {
-      guard let index = cluster.members.firstIndex(where: { $0.name == name }) else {
-        let names = cluster.members.map(\.name)
+      guard let index = present.first(where: { members[$0].plan.name == name }) else {
+        let names = present.map { members[$0].plan.name }
         let near = Spelling.nearest(to: name, among: names).map { ", did you mean \($0)?" } ?? ""
         throw ControlError(
           "no member is named \"\(name)\"\(near); the members are \(names.joined(separator: ", "))")

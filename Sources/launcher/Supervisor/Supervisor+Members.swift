@@ -190,7 +190,7 @@ extension Supervisor {
 
   func report() -> ClusterReport {
     let now = loop.now
-    let reports = members.indices.map { index in
+    let reports = present.map { index in
       let isAlive = members[index].phase.isAlive
       let seconds = Int((now - members[index].startedAt) / 1_000_000_000)
       return MemberReport(

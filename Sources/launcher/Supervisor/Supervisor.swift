@@ -28,10 +28,13 @@ actor Supervisor {
 
   let options: SupervisorOptions
   let console: Console
-  let formatter: LogFormatter
+  var formatter: LogFormatter
   let startedAt: UInt64
-  /// Fixed in number and order; `members[i]` is `cluster.members[i]`.
+  /// In order of their coming; positions stay. Those that have left are in `departed`.
   var members = MemberList()
+  var departed: Set<Int> = []
+  /// As the file says now.
+  var cluster: ClusterFile
   /// Log lines are shown from the table on.
   var isFollowing = false
   var endIsRequested = false
@@ -59,6 +62,7 @@ actor Supervisor {
 
   init(_ options: SupervisorOptions, console: Console, loop: EventLoop) {
     self.options = options
+    cluster = options.cluster
     self.console = console
     self.loop = loop
     startedAt = loop.now
@@ -67,7 +71,8 @@ actor Supervisor {
       palette: console.palette)
   }
 
-  var cluster: ClusterFile { options.cluster }
+  /// Positions of the members that have not left.
+  var present: [Int] { members.indices.filter { !departed.contains($0) } }
 
   // MARK: Course
 

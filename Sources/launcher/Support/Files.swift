@@ -41,7 +41,11 @@ enum Files {
   }
 
   /// Replaces a file in one step, so that no reader ever sees half of it.
-  static func replace(_ path: String, with text: String) throws(SystemError) {
+  ///
+  /// - Parameter keepsMode: others may read it if they could before; else it is for the owner only.
+  static func replace(
+    _ path: String, with text: String, keepsMode: Bool = false
+  ) throws(SystemError) {
     let temporary = path + ".new"
     let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
     guard descriptor >= 0 else { throw SystemError("write \(temporary)", errno: errno) }
@@ -49,6 +53,8 @@ enum Files {
     let number = errno
     close(descriptor)
     guard isWritten else { throw SystemError("write \(temporary)", errno: number) }
+    var before = stat()
+    if keepsMode, stat(path, &before) == 0 { chmod(temporary, before.st_mode & 0o777) }
     guard rename(temporary, path) == 0 else { throw SystemError("write \(path)", errno: errno) }
   }
 
@@ -66,6 +72,20 @@ enum Files {
       }
       return true
     }
+  }
+
+  /// Renames a folder to `name`, or to `name.2`, `name.3` and so on if there is one already.
+  ///
+  /// - Returns: its new path.
+  static func putAside(_ path: String, as name: String) throws(SystemError) -> String {
+    var target = name
+    var number = 1
+    while exists(target) {
+      number += 1
+      target = "\(name).\(number)"
+    }
+    guard rename(path, target) == 0 else { throw SystemError("rename \(path)", errno: errno) }
+    return target
   }
 
   static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
