@@ -54,11 +54,9 @@ REFUSALS = ("etcdserver: permission denied", "etcdserver: user name is empty",
 
 DIFFERENCES = [
     Difference(
-        "not-yet", BOTH, "Apus",
-        "Calls that Apus does not serve in this version answer UNIMPLEMENTED with a text of its own "
-        "that starts with `apus:`: downgrades.",
-        lambda d: code(d.apus) == "UNIMPLEMENTED" and text(d.apus).startswith("apus: ")
-        and d.label.startswith("Maintenance.Downgrade")),
+        "downgrade", ("etcd34",), "etcd 3.7",
+        "`Downgrade` is answered. 3.4 does not know the call.",
+        lambda d: d.label.startswith("Maintenance.Downgrade") and code(d.reference) == "UNIMPLEMENTED"),
     Difference(
         "version", BOTH, "etcd 3.7",
         "`StatusResponse.version` names the level that Apus keeps to, 3.7.",

@@ -405,3 +405,49 @@ def test_check_and_help(local):
     for command in ("start", "check", "status", "stop", "kill", "restart", "pause", "resume",
                     "logs"):
         assert "Examples:" in local.run(command, "--help").stdout
+
+
+def test_add_and_remove(local):
+    local.start()
+    endpoints = [f"127.0.0.1:{port}" for port in local.ports[0::2]]
+    put = lambda key: subprocess.run(
+        ["etcdctl", "--endpoints", ",".join(endpoints), "put", key, "v"], capture_output=True, text=True,
+        env={**ENVIRONMENT, "ETCDCTL_API": "3"}, timeout=20)
+    assert put("a").returncode == 0
+    client, peer = free_ports(2)
+    done = local.run("add", "m4", "--client-url", f"http://127.0.0.1:{client}",
+                     "--peer-url", f"http://127.0.0.1:{peer}", timeout=90)
+    assert done.returncode == 0 and "has caught up, and votes" in done.stdout, done.stdout + done.stderr
+    rows = local.wait_status(lambda rows: rows.get("m4", {}).get("role") == "follower")
+    assert list(rows) == ["m1", "m2", "m3", "m4"]
+    assert f"client-url: http://127.0.0.1:{client}" in (local.folder / "cluster.conf").read_text()
+    again = local.run("add", "m4")
+    assert again.returncode == 1 and "m4 is a member already" in again.stderr
+    # The leader goes, whoever it is: the others stay a cluster.
+    leader = next(name for name, row in rows.items() if row["role"] == "leader")
+    done = local.run("remove", leader, timeout=60)
+    assert done.returncode == 0 and "is removed, also from cluster.conf" in done.stdout, done.stdout + done.stderr
+    assert sorted(local.status()) == sorted({"m1", "m2", "m3", "m4"} - {leader})
+    assert f"name: {leader}" not in (local.folder / "cluster.conf").read_text()
+    assert not (local.folder / "data" / leader).exists()
+    assert (local.folder / "data" / f"{leader}.removed" / "member").is_dir()
+    endpoints.append(f"127.0.0.1:{client}")
+    assert put("b").returncode == 0
+    # Without the launcher in between: the file and the data fit each other.
+    assert local.run("stop").returncode == 0
+    local.process.wait(20)
+    local.start()
+    assert sorted(local.status()) == sorted({"m1", "m2", "m3", "m4"} - {leader})
+
+
+def test_replace_a_dead_member(local):
+    local.start()
+    assert local.run("kill", "m2").returncode == 0
+    for file in (local.folder / "data" / "m2" / "member").rglob("*.wal"):
+        file.unlink()
+    # Connections count as healthy once they have been there for five seconds.
+    done = local.run("replace", "m2", timeout=90)
+    assert done.returncode == 0 and "has caught up, and votes" in done.stdout, done.stdout + done.stderr
+    local.wait_status(lambda rows: rows["m2"]["role"] == "follower")
+    refused = local.run("add", "m2")
+    assert refused.returncode == 1 and "launcher replace m2" in refused.stderr

@@ -96,7 +96,11 @@ extension ClientGateway {
       }
       checks.removeAll { excluded.contains($0.rawValue) }
     }
+    let kind = path.hasPrefix("/readyz") ? "readyz" : "livez"
     run(checks, after: []) { results in
+      for (check, failure) in results {
+        self.metrics.health.record(type: kind, name: check.rawValue, success: failure == nil)
+      }
       exchange.respond(
         Self.probeAnswer(results, isVerbose: exchange.hasQuery("verbose")))
     }

@@ -146,6 +146,7 @@ extension ClientGateway {
     metrics.server.proposalsCommitted.set(raftStatus.commit)
     metrics.server.proposalsApplied.set(storeStatus.applied)
     metrics.server.proposalsPending.set(waiters.writes)
+    metrics.server.authRevision.set(storeStatus.auth.revision)
     metrics.mvcc.openReadTransactions.set(storeStatus.readViews)
     metrics.setAlarms(storeStatus.alarms.map { ($0.member.hex, $0.kind.name) })
     metrics.mvcc.dbTotalSize.set(storeStatus.sizeBytes)

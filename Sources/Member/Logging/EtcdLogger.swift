@@ -80,6 +80,7 @@ package struct EtcdLogger: Sendable {
   ) {
     sink.write(level: level, logger: name, file: file, line: line, message: message) { encoder in
       for (key, value) in repeat each fields {
+        guard !value.isAbsent else { continue }
         encoder.key(key)
         value.encode(into: &encoder)
       }
@@ -93,7 +94,7 @@ package struct EtcdLogger: Sendable {
         level: record.level, logger: name, file: record.file, line: record.line,
         message: record.message
       ) { encoder in
-        for field in record.fields {
+        for field in record.fields where !field.value.isAbsent {
           encoder.key(field.name)
           field.value.encode(into: &encoder)
         }

@@ -142,6 +142,12 @@ package struct LogLineEncoder: Sendable {
 /// A value that can stand in a log line's field.
 package protocol LogFieldValue: Sendable {
   func encode(into encoder: inout LogLineEncoder)
+  /// There is nothing to say: the field is left out, as Go's `zap.Error(nil)` is.
+  var isAbsent: Bool { get }
+}
+
+extension LogFieldValue {
+  package var isAbsent: Bool { false }
 }
 
 extension String: LogFieldValue {
@@ -187,6 +193,8 @@ extension Array: LogFieldValue where Element: LogFieldValue {
   package func encode(into encoder: inout LogLineEncoder) { encoder.array(self) }
 }
 extension Optional: LogFieldValue where Wrapped: LogFieldValue {
+  package var isAbsent: Bool { self == nil }
+
   package func encode(into encoder: inout LogLineEncoder) {
     if let self { self.encode(into: &encoder) } else { encoder.null() }
   }

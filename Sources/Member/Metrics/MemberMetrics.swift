@@ -84,6 +84,7 @@ package struct ServerMetrics: Sendable {
   package let clientRequests: Labelled<Counter>
   /// Labels: server_id, alarm_type. 1 per raised alarm.
   package let alarms: Labelled<Gauge>
+  package let authRevision: Gauge
 
   init(_ registry: MetricsRegistry) {
     let p = "etcd_server_"
@@ -127,6 +128,8 @@ package struct ServerMetrics: Sendable {
     clientRequests = registry.counters(
       p + "client_requests_total", "Client requests by client version.",
       labels: ["type", "client_api_version"])
+    authRevision = registry.gauge(
+      "etcd_debugging_auth_revision", "The revision of users and roles.")
     alarms = registry.gauges(
       "etcd_debugging_server_alarms", "Raised alarms.", labels: ["server_id", "alarm_type"])
   }

@@ -277,6 +277,9 @@ struct ClusterFileParser {
     return (name, line)
   }
 
+  /// Of files and folders that the launcher puts beside the members' data.
+  private static let ownEndings = ["log", "sock", "lock", "json", "1", "new", "removed"]
+
   private static func isUsable(_ name: String) -> Bool {
     let allowed = name.unicodeScalars.allSatisfy { scalar in
       scalar.isASCII
@@ -284,7 +287,7 @@ struct ClusterFileParser {
           || scalar == "-" || scalar == "_" || scalar == ".")
     }
     let ending = name.split(separator: ".").last.map(String.init) ?? ""
-    let isOurs = name.contains(".") && ["log", "sock", "lock", "json", "1", "new", "removed"].contains(ending)
+    let isOurs = name.contains(".") && Self.ownEndings.contains(ending)
     return allowed && !isOurs && !name.hasPrefix(".") && !name.hasPrefix("-")
   }
 

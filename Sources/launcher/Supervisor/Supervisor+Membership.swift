@@ -14,7 +14,8 @@ extension Supervisor {
 
   /// Makes a member part of the cluster: announces it as a learner, starts it, and promotes it once it
   /// has caught up, so that a member that cannot start costs the cluster nothing.
-  func addOnRequest(_ request: ControlRequest, _ session: ControlSession) async throws(ControlError) {
+  func addOnRequest(_ request: ControlRequest, _ session: ControlSession) async throws(ControlError)
+  {
     guard let name = request.members.first, request.members.count == 1 else {
       throw ControlError("name the one member to add")
     }
@@ -167,7 +168,8 @@ extension Supervisor {
   ) async throws(ControlError) {
     guard present.count > 1 else {
       throw ControlError(
-        "\(memberName(index)) is the only member: its data is the cluster's, and nobody else has it")
+        "\(memberName(index)) is the only member: its data is the cluster's, and nobody else has it"
+      )
     }
     let plan = members[index].plan
     try await leave(index, session)

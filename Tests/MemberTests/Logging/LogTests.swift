@@ -35,7 +35,7 @@ private func logger(
       collector.lines == [
         #"{"level":"info","ts":"2023-11-14T22:13:20.012345Z","logger":"raft","#
           + #""caller":"Sub/Node.swift:12","msg":"became leader","term":7,"took":"123.4ms","#
-          + #""peers":["a","b"],"ok":true,"none":null,"ratio":0.5}"# + "\n"
+          + #""peers":["a","b"],"ok":true,"ratio":0.5}"# + "\n"
       ])
   }
 
