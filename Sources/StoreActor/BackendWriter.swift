@@ -39,6 +39,8 @@ package actor BackendWriter {
   package static let inboxLimit = 1 << 16
   private static let restMillisecondsMax: UInt64 = 50
   private static let reclaimSliceBytes = 64 << 20
+  /// Commits beyond this that the copy has yet to repeat are reason to hurry.
+  private static let journalBytesAtRest = 128 << 20
 
   private nonisolated let executor: any ActorExecutor
   package nonisolated var unownedExecutor: UnownedSerialExecutor {
@@ -170,10 +172,11 @@ package actor BackendWriter {
     report(.defragmentationEnded(nanoseconds: took, error))
   }
 
-  /// Leaves the disk to others for as long as the slice before took.
+  /// Leaves the disk to others for as long as the slice before took, unless memory fills meanwhile.
   private func rest(since started: UInt64, then next: BackendInput) {
     let took = (monotonicNanoseconds() - started) / 1_000_000
-    later(Int(min(took + 1, Self.restMillisecondsMax)), next)
+    let isPressed = backend.journalBytes > Self.journalBytesAtRest
+    later(isPressed ? 0 : Int(min(took + 1, Self.restMillisecondsMax)), next)
   }
 
   private func reclaim() {

@@ -15,6 +15,8 @@ import time
 import grpc
 from harness import PROGRAMS, ROOT, Cluster
 
+# What stands before and behind these lines of the page is kept.
+BEGIN, END = "<!-- written by scripts/bench: begin -->", "<!-- written by scripts/bench: end -->"
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -184,8 +186,9 @@ def main():
     print("\n" + more)
     if options.no_write:
         return
-    (ROOT / "docs" / "benchmarks.md").write_text(f"""# Benchmarks
-
+    page = ROOT / "docs" / "benchmarks.md"
+    before, rest = page.read_text().split(BEGIN)
+    page.write_text(f"""{before}{BEGIN}
 Written by `scripts/bench` on {datetime.date.today()}: three members of each on one machine with {os.cpu_count()} cores
 ({platform.machine()}), `h2load` on the leader, fsync on, medians of {options.rounds} alternating rounds of {options.seconds} s.
 Peer: {version}. Server CPU is that of all three members. "16 x 64" is 16 connections with 64 requests in flight each.
@@ -194,7 +197,7 @@ Absolute figures belong to the machine; the ratios are what to look at.
 {table}
 
 {more}
-""")
+{END}{rest.split(END)[1]}""")
 
 
 if __name__ == "__main__":

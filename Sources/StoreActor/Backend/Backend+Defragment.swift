@@ -23,6 +23,7 @@ final class DefragmentCopy {
   /// Last key copied in `bucket`; empty at its beginning.
   var lastKey: Bytes = []
   var journal: [(batch: WriteBatch, consistentIndex: UInt64, term: Term)] = []
+  var journalBytes = 0
 
   init(source: PinnedTransaction, target: Environment) {
     self.source = source
@@ -111,6 +112,9 @@ extension Backend {
       return copy.isCopied
     }
   }
+
+  /// Bytes of commits that are kept in memory for the copy under way.
+  var journalBytes: Int { writer.withLock { $0.copy?.journalBytes ?? 0 } }
 
   /// Repeats the commits made meanwhile, makes the copy durable and swaps it in.
   package func finishDefragment() throws(BackendError) {

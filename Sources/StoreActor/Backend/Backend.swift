@@ -171,6 +171,7 @@ package final class Backend: Sendable {
       state.consistentIndex = consistentIndex
       state.term = term
       state.copy?.journal.append((batch, consistentIndex, term))
+      state.copy?.journalBytes += batch.byteCount
       try refreshSizes(environment)
     }
   }

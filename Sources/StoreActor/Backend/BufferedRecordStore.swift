@@ -25,8 +25,6 @@ package final class BufferedRecordStore {
   /// True when nothing was applied since the last `seal`.
   package var isActiveEmpty: Bool { active.isEmpty }
 
-  package var sealedCount: Int { sealed.count }
-
   // MARK: Changes
 
   /// Adds a record. - Precondition: `revision` is higher than every one before.
