@@ -194,7 +194,8 @@ struct RangePath {
       do {
         let request = try Etcdserverpb_RangeRequest(serializedBytes: writer.bytes)
         var cursor = try machine.kv.openRange(request)
-        precondition(try machine.kv.advance(&cursor, visits: 1000, bytes: 1 << 20))
+        let isWhole = try machine.kv.advance(&cursor, visits: 1000, bytes: 1 << 20)
+        precondition(isWhole)
         let bytes = machine.responseEncoder.encode(cursor.result)
         precondition(bytes.count > 25_600)
       } catch {
