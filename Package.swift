@@ -85,6 +85,12 @@ let package = Package(
       dependencies: ["Actors", "Base", "CNGHTTP2", "EtcdAPI", "EtcdClient", arguments, histogram],
       swiftSettings: settings),
 
+    // Counted by scripts/test budget.
+    .executableTarget(
+      name: "hot-paths",
+      dependencies: ["Base", "EtcdAPI", "HTTP", "RaftActor", "StoreActor", protobuf],
+      path: "Tests/Budget/HotPaths", swiftSettings: settings),
+
     .testTarget(
       name: "ActorsTests", dependencies: ["Actors", "Base"], swiftSettings: settings),
     .testTarget(

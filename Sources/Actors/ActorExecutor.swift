@@ -11,8 +11,16 @@ package protocol ActorExecutor: SerialExecutor {
   /// Enqueues one call of `drain.drain()`; needs no `Task` and no closure.
   func schedule(_ drain: any InboxDrain)
 
+  /// Calls `drain.drain()` on the calling thread, as the executor, if the executor has nothing to do
+  /// and allows it. Returns false otherwise; then nothing was done.
+  func runHere(_ drain: any InboxDrain) -> Bool
+
   /// Enqueues one call of `body`.
   func execute(_ body: @escaping @Sendable () -> Void)
+}
+
+extension ActorExecutor {
+  package func runHere(_ drain: any InboxDrain) -> Bool { false }
 }
 
 /// Something that is emptied on the executor that it was scheduled on.

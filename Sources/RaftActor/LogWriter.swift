@@ -36,6 +36,8 @@ package actor LogWriter {
   /// Zeros written to the next segment between two batches, when idle and when not.
   private static let idleSliceBytes = 1 << 20
   private static let busySliceBytes = 256 << 10
+  /// Nanoseconds between two marks of how far the log is synced, while it is written all the time.
+  private static let markInterval: UInt64 = 50_000_000
 
   private nonisolated let executor: any ActorExecutor
   package nonisolated var unownedExecutor: UnownedSerialExecutor {
@@ -48,6 +50,7 @@ package actor LogWriter {
   private let segmentsKept: Int
   /// False with `--unsafe-no-fsync`: a power cut may then lose what was acknowledged.
   private let syncs: Bool
+  private var markedAt: UInt64 = 0
   private var isPreparing = false
   private var isClosed = false
 
@@ -86,7 +89,9 @@ package actor LogWriter {
         released = batch.releaseThrough ?? released
       }
       try flush(sync: mustSync && syncs, markEncoding: markEncoding)
-      if let last = batches.last { outlets.persisted(last.sequence) }
+      // A state without entries is not waited for.
+      if mustSync, let last = batches.last { outlets.persisted(last.sequence) }
+      try markSynced(isIdle: !mustSync)
       if let released {
         log.release(through: released)
         if segmentsKept > 0 { _ = try log.purge(keep: segmentsKept) }
@@ -100,16 +105,25 @@ package actor LogWriter {
   private func flush(sync: Bool, markEncoding: UInt64?) throws(WALError) {
     let bytes = log.pendingBytes
     let start = monotonicNanoseconds()
-    try log.flush(sync: false)
+    try log.flush(sync: false, marks: false)
     let written = monotonicNanoseconds()
     outlets.measured(.wrote(bytes: bytes, nanoseconds: written - start))
     guard sync else { return }
-    try log.flush(sync: true)
+    try log.flush(sync: true, marks: false)
     let synced = monotonicNanoseconds()
     outlets.measured(.synced(nanoseconds: synced - written))
     if let markEncoding {
       outlets.measured(.marked(encoding: markEncoding, saving: synced - start))
     }
+  }
+
+  /// Marks how far the log was synced, after those who wait for the sync were told: now and then
+  /// under load, and with the hard state that Raft has written when there is nothing else to write.
+  private func markSynced(isIdle: Bool) throws(WALError) {
+    let now = monotonicNanoseconds()
+    guard isIdle || now - markedAt >= Self.markInterval else { return }
+    markedAt = now
+    try log.writeMark()
   }
 
   /// Zeroes the next segment bit by bit ahead of need, so that no batch has to wait for all of it.

@@ -10,6 +10,8 @@ package enum RaftInput: Sendable {
   case propose(ids: [UInt64], payloads: [Bytes])
   /// Time that need not be waited for: the first peer is there.
   case advance(ticks: Int)
+  /// Followers have waited long enough to hear of a commit.
+  case announceCommit
   /// Stand for election at once; for a member that is alone.
   case campaign
   /// Requests that only count if this member still leads in this term.
@@ -60,6 +62,8 @@ package struct RaftOutlets: Sendable {
   package var installSnapshot: @Sendable (Snapshot) -> Void
   /// The member must end, at once and without a further promise.
   package var failed: @Sendable (String) -> Never
+  /// Send ``RaftInput/announceCommit`` in a moment; replaces an earlier request.
+  package var announceLater: @Sendable () -> Void
 
   package init(
     write: @escaping @Sendable (LogBatch) -> Void, send: @escaping @Sendable ([Message]) -> Void,
@@ -69,7 +73,8 @@ package struct RaftOutlets: Sendable {
     proposalsDropped: @escaping @Sendable ([UInt64], RaftCore.DropReason) -> Void,
     makeSnapshot: @escaping @Sendable (MemberID) -> Void,
     installSnapshot: @escaping @Sendable (Snapshot) -> Void,
-    failed: @escaping @Sendable (String) -> Never = { fatalError($0) }
+    failed: @escaping @Sendable (String) -> Never = { fatalError($0) },
+    announceLater: @escaping @Sendable () -> Void = {}
   ) {
     self.write = write
     self.send = send
@@ -80,6 +85,7 @@ package struct RaftOutlets: Sendable {
     self.makeSnapshot = makeSnapshot
     self.installSnapshot = installSnapshot
     self.failed = failed
+    self.announceLater = announceLater
   }
 }
 
@@ -128,6 +134,9 @@ package actor RaftNode {
   private var outlets: RaftOutlets?
   /// Promises that wait for a sync, oldest first.
   private var afterSync: [(sequence: UInt64, messages: [Message], install: Snapshot?)] = []
+  /// A hard state that differs from the log's in the commit index alone. It is not worth a write of
+  /// its own: it goes with the next entries, or with the next tick.
+  private var unwrittenState: HardState?
   /// The last batch that the log was asked to write, and the last that it has written.
   private var asked: UInt64 = 0
   private var persisted: UInt64 = 0
@@ -159,8 +168,10 @@ package actor RaftNode {
   }
 
   private func receive(_ batch: inout ContiguousArray<RaftInput>) {
+    let committed = core.commit
     for input in batch { step(input) }
     deliverEffects()
+    if core.commit != committed, core.hasUntoldCommit { outlets?.announceLater() }
     let status = core.status
     board.withLock { $0 = status }
   }
@@ -169,9 +180,11 @@ package actor RaftNode {
     switch input {
     case .tick:
       ticks += 1
+      writeState()
       core.tick()
       proposeParked()
     case .advance(let ticks): for _ in 0..<ticks where core.role == .follower { core.tick() }
+    case .announceCommit: core.announceCommit()
     case .campaign:
       campaignsWhenReady = true
       campaignIfReady()
@@ -260,14 +273,7 @@ package actor RaftNode {
     releasePromises(to: outlets)
     while let effects = core.takeEffects() {
       if !effects.sendNow.isEmpty { outlets.send(effects.sendNow) }
-      let writes = effects.snapshot != nil || effects.hardState != nil || !effects.entries.isEmpty
-      if writes {
-        asked = effects.sequence
-        outlets.write(
-          LogBatch(
-            sequence: effects.sequence, snapshot: effects.snapshot?.metadata,
-            entries: effects.entries, hardState: effects.hardState, mustSync: effects.mustSync))
-      }
+      write(effects, to: outlets)
       if !effects.sendAfterSync.isEmpty || effects.snapshot != nil {
         afterSync.append((asked, effects.sendAfterSync, effects.snapshot))
       }
@@ -280,6 +286,24 @@ package actor RaftNode {
       for member in effects.snapshotWanted { outlets.makeSnapshot(member) }
       releasePromises(to: outlets)
     }
+  }
+
+  private func write(_ effects: RaftCore.Effects, to outlets: RaftOutlets) {
+    if let state = effects.hardState { unwrittenState = state }
+    guard effects.mustSync else { return }
+    asked = effects.sequence
+    outlets.write(
+      LogBatch(
+        sequence: effects.sequence, snapshot: effects.snapshot?.metadata,
+        entries: effects.entries, hardState: unwrittenState, mustSync: true))
+    unwrittenState = nil
+  }
+
+  /// Writes a hard state that has waited for entries to come; needs no sync.
+  private func writeState() {
+    guard let state = unwrittenState, let outlets else { return }
+    unwrittenState = nil
+    outlets.write(LogBatch(sequence: asked, hardState: state))
   }
 
   /// Sends what was waiting for syncs that are done.
@@ -304,6 +328,8 @@ package actor RaftNode {
     let metadata = SnapshotMetadata(index: point, term: term, confState: core.confState)
     trimmedThrough = point
     core.compact(through: catchUpStart(before: point))
+    // A snapshot record counts only up to the commit index before it.
+    writeState()
     outlets?.write(
       LogBatch(sequence: asked, snapshot: metadata, mustSync: true, releaseThrough: point))
   }

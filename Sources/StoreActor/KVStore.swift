@@ -124,6 +124,9 @@ package actor KVStore {
   var installing: (snapshot: Snapshot, path: String)?
   /// A newer snapshot that arrived meanwhile.
   var installNext: (snapshot: Snapshot, path: String)?
+  /// Entries were applied since the last report to Raft, and the report may wait no longer.
+  private var reportsApplied = false
+  private var reportIsDue = false
   var ticks = 0
   var workIsDue = false
   /// The process is about to end: nothing more is begun.
@@ -217,7 +220,13 @@ package actor KVStore {
       outlets.reply(replies)
       replies.removeAll(keepingCapacity: true)
     }
-    if machine.applied != appliedBefore { outlets.applied(machine.applied) }
+    if machine.applied != appliedBefore { reportsApplied = true }
+    // A follower's Raft needs to know now and then; waking it for each batch costs more than that.
+    if reportsApplied, role.role == .leader || role.leader == 0 || reportIsDue {
+      reportsApplied = false
+      outlets.applied(machine.applied)
+    }
+    reportIsDue = false
     if machine.kv.store.buffers.pendingBytes > Self.commitBytes
       || machine.applied >= sealedIndex + settings.commitEntries
     {
@@ -337,6 +346,7 @@ package actor KVStore {
 
   private func tick() {
     ticks += 1
+    reportIsDue = true
     retryCommits()
     if ticks >= lastSealTick + settings.commitTicks { sealIfIdle() }
     hubHasWork = true

@@ -25,6 +25,11 @@ package struct StoreRead: Sendable {
   /// On whose behalf; nil = the member's own, which nobody has to allow.
   package var caller: AuthCaller?
 
+  /// Whether it is answered in microseconds whatever the store holds.
+  package var isBrief: Bool {
+    if case .range(let request) = kind { request.rangeEnd.isEmpty } else { false }
+  }
+
   package init(id: UInt64, kind: Kind, caller: AuthCaller? = nil) {
     self.id = id
     self.kind = kind

@@ -89,6 +89,42 @@ extension ActorsSuite {
       #expect(executor.isIsolatingCurrentContext() == false)
     }
 
+    /// Guests and the thread itself, several at a time: never two in the actor, nothing lost.
+    @Test func callersRunBriefWorkInThePlaceOfASleepingThread() async throws {
+      let thread = try ThreadExecutor(name: "thread")
+      let counter = Counter(on: thread)
+      let inbox = Inbox<Int>(name: "test", limit: 100_000)
+      let inside = Atomic<Int>(0)
+      let onCaller = Atomic<Int>(0)
+      let caller = Atomic<UInt>(0)
+      inbox.connect(to: thread) { [weak counter] batch in
+        #expect(inside.add(1, ordering: .relaxed).newValue == 1)
+        if UInt(pthread_self()) == caller.load(ordering: .relaxed) {
+          onCaller.add(1, ordering: .relaxed)
+        }
+        counter?.assumeIsolated { $0.receive(&batch) }
+        inside.subtract(1, ordering: .relaxed)
+      }
+      let others = try (0..<2).map { try ThreadExecutor(name: "sender\($0)") }
+      for (number, other) in others.enumerated() {
+        other.execute {
+          if number == 0 { caller.store(UInt(pthread_self()), ordering: .relaxed) }
+          for value in 0..<2000 {
+            if value % 3 == 0 { inbox.send(value) } else { inbox.sendRunningHere(value) }
+            if value % 50 == 0 { usleep(200) }
+          }
+        }
+      }
+      await counter.wait(for: 4000)
+      for other in others { other.stop() }
+      #expect(await counter.values.count == 4000)
+      #expect(onCaller.load(ordering: .relaxed) > 0)
+      thread.stop()
+      // A thread that has stopped takes no guests.
+      inbox.sendRunningHere(1)
+      #expect(inside.load(ordering: .relaxed) == 0)
+    }
+
     @Test func streamCallbacksEnterActorOnLoop() async throws {
       let loop = try EventLoop()
       try loop.start(name: "loop")

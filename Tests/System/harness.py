@@ -48,6 +48,8 @@ class Member:
         self.data = cluster.folder / name
         self.log = cluster.folder / f"{name}.log"
         self.process = None
+        # Beyond what every member gets.
+        self.environment = {}
 
     @property
     def endpoint(self):
@@ -80,7 +82,7 @@ class Member:
         with open(self.log, "ab") as log:
             # Almost no environment, as under a supervisor.
             self.process = subprocess.Popen(
-                arguments, stdout=log, stderr=log, env={"PATH": "/usr/bin:/bin"})
+                arguments, stdout=log, stderr=log, env={"PATH": "/usr/bin:/bin"} | self.environment)
         return self
 
     def signal(self, number):

@@ -60,7 +60,7 @@ extension FlagTable {
       ),
       (
         "backend-batch-interval", .duration, "0s", .supported,
-        "Longest time between two store commits; 0 means 100ms."
+        "Time between two store commits while little is written; 0 means 500ms."
       ),
       (
         "backend-batch-limit", .signed, "0", .supported,

@@ -156,7 +156,7 @@ extension MemberConfiguration {
     maxWALs = Int(clamping: values.unsigned("max-wals"))
     unsafeNoFsync = values.bool("unsafe-no-fsync")
     quotaBackendBytes = values.signed("quota-backend-bytes").orDefault(2_147_483_648)
-    backendBatchInterval = values.duration("backend-batch-interval").orDefault(.milliseconds(100))
+    backendBatchInterval = values.duration("backend-batch-interval").orDefault(.milliseconds(500))
     backendBatchLimit = UInt64(values.signed("backend-batch-limit").orDefault(10_000))
     bootstrapDefragBytes =
       Int(clamping: min(values.unsigned("bootstrap-defrag-threshold-megabytes"), 1 << 40)) << 20

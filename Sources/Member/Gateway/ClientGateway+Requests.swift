@@ -129,7 +129,16 @@ extension ClientGateway {
   func confirmed(_ state: RaftCore.ReadState) {
     let id = state.context.reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
     let ready = reads.confirmed(id: id)
-    if !ready.isEmpty { outlets.store.send(.read(ready, atLeast: state.index)) }
+    if !ready.isEmpty { read(ready, atLeast: state.index) }
+  }
+
+  /// A few reads of one key each are served on this thread if the store is idle.
+  func read(_ reads: [StoreRead], atLeast index: LogIndex) {
+    if reads.count <= Self.readsServedHereMax, reads.allSatisfy(\.isBrief) {
+      outlets.store.sendRunningHere(.read(reads, atLeast: index))
+    } else {
+      outlets.store.send(.read(reads, atLeast: index))
+    }
   }
 
   private func rangeStream(_ handle: CallHandle, _ message: UnsafeRawBufferPointer) throws {

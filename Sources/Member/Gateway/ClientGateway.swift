@@ -123,6 +123,7 @@ actor ClientGateway {
   var electedAt: UInt64?
   var proposals: (ids: [UInt64], payloads: [Bytes]) = ([], [])
   var storeReads: [StoreRead] = []
+  static let readsServedHereMax = 4
   var leaseReads: [StoreRead] = []
   var watchCommands: [WatchCommand] = []
   var watchStreams: [UInt64: WatchStream] = [:]
@@ -280,7 +281,7 @@ actor ClientGateway {
       outlets.raft.send(.readIndex(id: id))
     }
     if !storeReads.isEmpty {
-      outlets.store.send(.read(storeReads, atLeast: 0))
+      read(storeReads, atLeast: 0)
       storeReads = []
     }
     if !leaseReads.isEmpty {

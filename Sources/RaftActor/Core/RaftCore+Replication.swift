@@ -43,6 +43,7 @@ extension RaftCore {
     guard refusal(bytes: bytes) == nil else { return }
     log.reserve(message.entries.count)
     for entry in message.entries { appendProposed(entry) }
+    forwardedThrough = log.lastIndex
   }
 
   private func refusal(bytes: Int) -> DropReason? {
@@ -104,6 +105,7 @@ extension RaftCore {
   // MARK: - Ticks
 
   mutating func tickLeader() {
+    announcesCommit = true
     heartbeatElapsed += 1
     if electionElapsed >= configuration.electionTicks {
       electionElapsed = 0
@@ -151,6 +153,7 @@ extension RaftCore {
     for slot in members.indices where members[slot].id != id && !members[slot].isPaused {
       flush(slot)
     }
+    announcesCommit = false
   }
 
   private mutating func flush(_ slot: Int) {
@@ -158,9 +161,8 @@ extension RaftCore {
     let next = members[slot].next
     let isThrottled = members[slot].state == .replicate && members[slot].inflight.isFull
     let hasNews = next <= log.lastIndex && !isThrottled
-    guard hasNews || members[slot].appendDue || members[slot].canRaiseCommit(to: commit) else {
-      return
-    }
+    let mustTell = announcesCommit && members[slot].canRaiseCommit(to: commit)
+    guard hasNews || members[slot].appendDue || mustTell else { return }
     let previous = next - 1
     guard let previousTerm = log.term(at: previous) else {
       wantSnapshot(slot)

@@ -25,12 +25,16 @@ package struct RaftCore: Sendable {
     /// Committed entry bytes handed out in one effects batch.
     package var maxApplyBytes: Int
     package var preVote: Bool
+    /// A commit without entries to go with it is told to followers only when the owner calls
+    /// ``RaftCore/announceCommit()``, with a read round, or with the next tick; at once if it may
+    /// be one of theirs that waits for it.
+    package var announcesCommitLazily: Bool
 
     package init(
       id: MemberID, electionTicks: Int = 10, heartbeatTicks: Int = 1,
       maxMessageBytes: Int = 1 << 20, maxInflightMessages: Int = 512,
       maxInflightBytes: Int = 64 << 20, maxUncommittedBytes: Int = 256 << 20,
-      maxApplyBytes: Int = 1 << 20, preVote: Bool = true
+      maxApplyBytes: Int = 1 << 20, preVote: Bool = true, announcesCommitLazily: Bool = false
     ) {
       precondition(id != 0, "a member id is never 0")
       precondition(heartbeatTicks > 0 && electionTicks > heartbeatTicks)
@@ -45,6 +49,7 @@ package struct RaftCore: Sendable {
       self.maxUncommittedBytes = maxUncommittedBytes
       self.maxApplyBytes = maxApplyBytes
       self.preVote = preVote
+      self.announcesCommitLazily = announcesCommitLazily
     }
   }
 
@@ -89,6 +94,10 @@ package struct RaftCore: Sendable {
   /// The position of the last configuration entry that may be unapplied.
   var pendingConfIndex: LogIndex = 0
   var transferee: MemberID = 0
+  /// The next flush may send appends that say nothing but the commit index.
+  var announcesCommit = false
+  /// The last entry that a follower has proposed.
+  var forwardedThrough: LogIndex = 0
   var reads = ReadQueue()
   /// An accepted snapshot that the owner has not installed; 0 = none.
   var pendingSnapshot: LogIndex = 0
@@ -191,8 +200,23 @@ package struct RaftCore: Sendable {
     guard index > applied else { return }
     precondition(index <= handedOut, "applied what was never handed out")
     // While a snapshot waits, reports of older entries say nothing new about the future.
+    if !configuration.announcesCommitLazily || forwardedThrough > applied {
+      announcesCommit = true
+    }
     applied = index
   }
+
+  /// Whether there is a follower that could be told of a commit and was not.
+  package var hasUntoldCommit: Bool {
+    guard role == .leader else { return false }
+    for slot in members.indices where members[slot].id != id && !members[slot].isPaused {
+      if members[slot].canRaiseCommit(to: commit) { return true }
+    }
+    return false
+  }
+
+  /// Followers are to be told the commit index, whether or not there are entries for them.
+  package mutating func announceCommit() { announcesCommit = true }
 
   /// The state machine now is the snapshot at `index`.
   package mutating func snapshotInstalled(_ index: LogIndex) {
@@ -213,7 +237,8 @@ package struct RaftCore: Sendable {
   ///
   /// On a leader this is where appends are made: at most one per follower and call, so proposals and
   /// acknowledgements that arrived together share one. A follower far behind gets more on the next
-  /// call.
+  /// call. A commit alone is told once it is applied here, or with the next tick: until then the next
+  /// entries may carry it, and no follower's work comes before the answer to the client.
   package mutating func takeEffects() -> Effects? {
     if role == .leader {
       startReadRound()

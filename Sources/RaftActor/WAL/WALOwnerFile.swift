@@ -12,8 +12,9 @@ struct SyncedMark: Equatable {
 ///     512  u64 sequence, u64 offset, u32 CRC-32C of the 16 bytes (little-endian)
 ///
 /// The mark is written after a sync has succeeded and is not synced itself: it never runs ahead of
-/// the disk. After the end of a process it is exact, after a power cut some seconds old. Below it
-/// no byte is ever cut off as a torn tail. etcd overlooks names that end in `.tmp`.
+/// the disk. After the end of a process it is up to 100 ms old (a process that ends leaves no torn
+/// tail), after a power cut some seconds. Below it no byte is ever cut off as a torn tail.
+/// etcd overlooks names that end in `.tmp`.
 struct WALOwnerFile {
   static let name = "owner.tmp"
   private static let markOffset = 512

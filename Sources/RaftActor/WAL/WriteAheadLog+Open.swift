@@ -57,6 +57,7 @@ extension WriteAheadLog {
     append(snapshot: SnapshotMetadata())
     try writePending()
     try syncTail()
+    try writeDueMark()
     try owner.sync()
     try storage.syncDirectory(building)
     try storage.rename(building, to: directory)
@@ -109,6 +110,7 @@ extension WriteAheadLog {
     }
     try log.guarded { () throws(WALError) in
       try log.syncTail()
+      try log.writeDueMark()
       // The last process may have ended between giving a name and making it durable.
       try storage.syncDirectory(directory)
       try storage.syncDirectory(parent(of: directory))

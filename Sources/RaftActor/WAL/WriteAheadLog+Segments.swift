@@ -83,6 +83,7 @@ extension WriteAheadLog {
       try storage.files.truncate(old.file, to: end)
     }
     try syncTail()
+    try writeDueMark()
     let name = WALSegmentName(sequence: old.name.sequence + 1, firstIndex: lastIndex + 1)
     let start = try writeSegmentStart(to: next.file, next.path)
     try storage.rename(next.path, to: directory + "/" + name.name)

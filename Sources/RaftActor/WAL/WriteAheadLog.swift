@@ -57,6 +57,8 @@ package final class WriteAheadLog {
 
   private var buffer: WALFrameBuffer
   private var unsyncedBytes = 0
+  /// How far the log was synced, as far as its owner file does not say so yet.
+  private var unwrittenMark: SyncedMark?
   private var failure: WALError?
   private var isClosed = false
 
@@ -106,13 +108,27 @@ package final class WriteAheadLog {
   ///
   /// Begins a new segment when the tail is full; that takes three syncs, and the time of
   /// zero-filling if `prepareNextSegment` has not finished before.
+  /// - Parameter marks: false leaves the mark of the sync to a later call of `writeMark`, so that
+  ///   those who wait for the sync need not wait for it.
   /// - Throws: `WALError.io`; nothing appended since the last good flush may count as durable.
-  package func flush(sync: Bool) throws(WALError) {
+  package func flush(sync: Bool, marks: Bool = true) throws(WALError) {
     try guarded { () throws(WALError) in
       try writePending()
       if sync { try syncTail() }
       if position >= options.segmentBytes { try cut() }
+      if marks { try writeDueMark() }
     }
+  }
+
+  /// Notes in the owner file how far the log was synced, if that is not done yet.
+  package func writeMark() throws(WALError) {
+    try guarded { () throws(WALError) in try writeDueMark() }
+  }
+
+  func writeDueMark() throws(WALError) {
+    guard let mark = unwrittenMark else { return }
+    unwrittenMark = nil
+    try owner.write(mark)
   }
 
   /// Flushes, and gives the files back. The log is of no use afterwards.
@@ -120,6 +136,7 @@ package final class WriteAheadLog {
     try guarded { () throws(WALError) in
       try writePending()
       try syncTail()
+      try writeDueMark()
       try owner.sync()
     }
     closeFiles()
@@ -148,7 +165,7 @@ package final class WriteAheadLog {
     let tail = tail
     try storage.sync(tail.file, tail.path)
     unsyncedBytes = 0
-    try owner.write(SyncedMark(sequence: tail.name.sequence, offset: position))
+    unwrittenMark = SyncedMark(sequence: tail.name.sequence, offset: position)
   }
 
   /// Writes the records that open a segment to a zeroed file and makes them durable.

@@ -35,6 +35,12 @@ package struct InternalRequestEnvelope: Equatable, Sendable {
   package var kind: Kind? { Kind(rawValue: field) }
 
   private static let headerField = 100
+  private static let putTag = UInt8(Kind.put.rawValue << 3 | 2)
+
+  /// Whether an entry is a put or empty: what is applied in microseconds whatever it says.
+  package static func isBrief(_ entry: Entry) -> Bool {
+    entry.kind == .normal && (entry.data.first.map { $0 == putTag } ?? true)
+  }
 
   /// Puts an already encoded request into an InternalRaftRequest: fields ascending, as etcd writes.
   package static func wrap(

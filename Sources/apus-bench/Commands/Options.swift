@@ -15,7 +15,11 @@ struct ServerOptions: ParsableArguments {
 
   /// The endpoints of the load, the leader's alone if that was asked for.
   func resolve() async throws -> [Endpoint] {
-    let all = try endpoints.split(separator: ",").map { try Endpoint(String($0)) }
+    let texts = endpoints.split(separator: ",").map(String.init)
+    for text in texts where text.hasPrefix("https://") || text.hasPrefix("unixs:") {
+      throw ValidationError("\(text): apus-bench measures without TLS only")
+    }
+    let all = try texts.map { try Endpoint($0) }
     guard !all.isEmpty else { throw ValidationError("--endpoints names no server") }
     guard targetLeader else { return all }
     let client = try EtcdClient(endpoints: all)

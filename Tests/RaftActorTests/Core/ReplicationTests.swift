@@ -19,6 +19,38 @@ import Testing
     for id in group.ids { #expect(group.applied(id) == [1, 2, 3]) }
   }
 
+  @Test func aLazyLeaderTellsOfACommitWithTheNextEntriesOrWhenAsked() {
+    var group = CoreGroup([1, 2, 3]) { $0.announcesCommitLazily = true }
+    group.elect(1)
+    _ = group.with(1) { $0.announceCommit() }
+    group.settle()
+    _ = group.with(1) { $0.propose([[1]]) }
+    group.settle()
+    #expect(group.applied(1) == [1] && group.applied(2) == [])
+    #expect(group.core(1).hasUntoldCommit)
+    _ = group.with(1) { $0.propose([[2]]) }
+    group.settle()
+    #expect(group.applied(1) == [1, 2] && group.applied(2) == [1])
+    group.sent.removeAll()
+    _ = group.with(1) { $0.announceCommit() }
+    group.settle()
+    #expect(group.applied(2) == [1, 2] && group.applied(3) == [1, 2])
+    #expect(group.sent.filter { $0.kind == .append }.allSatisfy { $0.entries.isEmpty })
+    #expect(!group.core(1).hasUntoldCommit)
+    _ = group.with(1) { $0.propose([[3]]) }
+    group.settle()
+    group.tick(1)
+    #expect(group.applied(2) == [1, 2, 3])
+  }
+
+  @Test func aLazyLeaderTellsFollowersOfTheirOwnProposalsAtOnce() {
+    var group = CoreGroup([1, 2, 3]) { $0.announcesCommitLazily = true }
+    group.elect(1)
+    _ = group.with(2) { $0.propose([[1]]) }
+    group.settle()
+    #expect(group.applied(2) == [1] && group.applied(3) == [1])
+  }
+
   @Test func followerForwardsInOneMessage() {
     var group = CoreGroup([1, 2, 3])
     group.elect(1)
