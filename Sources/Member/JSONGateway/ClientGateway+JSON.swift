@@ -1,6 +1,7 @@
 import Actors
 import Base
 import HTTP
+import StoreActor
 
 extension ClientGateway {
   /// Begins a call that comes as JSON. `path` is below `/v3/`.
