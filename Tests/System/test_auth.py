@@ -1,8 +1,11 @@
 """Users and roles on real clusters, with the stock etcdctl."""
 
+import json
 import subprocess
 import threading
 import time
+import urllib.error
+import urllib.request
 
 import pytest
 from harness import BUILD, Cluster
@@ -202,6 +205,32 @@ def test_signed_tokens(tmp_path):
         cluster.ctl(*ROOT, "user", "add", "more:x", check=True)
         with pytest.raises(Exception, match="revision of auth store is old"):
             put(cluster.endpoints[1], token)
+
+
+def test_json_calls_carry_the_token():
+    with Cluster(("apus",), flags=("--bcrypt-cost", "4")) as cluster:
+        enable(cluster)
+
+        def post(path, body, **headers):
+            request = urllib.request.Request(
+                f"http://{cluster.endpoints[0]}/v3/{path}", json.dumps(body).encode(), headers)
+            try:
+                with urllib.request.urlopen(request, timeout=10) as answer:
+                    return answer.status, json.load(answer)
+            except urllib.error.HTTPError as error:
+                return error.code, json.load(error)["message"]
+        status, answer = post("auth/authenticate", {"name": "app", "password": "pw"})
+        assert status == 200
+        token = answer["token"]
+        key = {"key": "YXBwL2s="}
+        for text in (token, f"Bearer {token}"):
+            assert post("kv/put", key, Authorization=text)[0] == 200
+            assert post("kv/range", key, Authorization=text)[1]["count"] == "1"
+        assert post("kv/range", {"key": "eg=="}, Authorization=token) == (403, "etcdserver: permission denied")
+        assert post("kv/range", key) == (400, "etcdserver: user name is empty")
+        assert post("kv/range", key, Authorization="x.1") == (401, "etcdserver: invalid auth token")
+        assert post("auth/authenticate", {"name": "app", "password": "no"}) == (
+            400, "etcdserver: authentication failed, invalid user ID or password")
 
 
 @pytest.mark.parametrize("option, text", (

@@ -47,10 +47,10 @@ extension ClientGateway {
 
   private func authStatus(_ handle: CallHandle) throws {
     let caller = try caller(of: handle)
-    guard hasOldMembers else {
+    guard clusterVersion < Version(3, 5) else {
       return try propose(.authStatus, [], .call(handle), caller: caller)
     }
-    // An entry of this kind would end every member of etcd 3.4.
+    // An entry of this kind would end every member of etcd 3.4, and 3.0 may turn out to be that.
     let auth = storeStatus.auth
     try reply(
       handle,

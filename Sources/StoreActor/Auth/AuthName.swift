@@ -28,7 +28,7 @@ package struct AuthName: Hashable, Comparable, Sendable, CustomStringConvertible
 /// On whose behalf a request is made.
 package struct AuthCaller: Equatable, Sendable {
   /// Nobody: no token and no certificate.
-  package static let anonymous = AuthCaller(username: "", revision: 0)
+  package static var anonymous: AuthCaller { AuthCaller(username: "", revision: 0) }
   package var username: String
   /// The revision of users and roles that the caller's identity was established under; 0 = nobody.
   package var revision: UInt64
