@@ -76,7 +76,9 @@ final class PutPath: GRPCServerDelegate {
   func callHalfClosed(_ call: ServerCall) {}
   func callCancelled(_ call: ServerCall) {}
   func callWritable(_ call: ServerCall) {}
-  func httpRequest(_ request: ServerCall, method: String, body: [UInt8]) {}
+  func httpRequest(_ request: ServerCall, method: String) {}
+  func httpRequest(_ request: ServerCall, received bytes: UnsafeRawBufferPointer) {}
+  func httpRequestEnded(_ request: ServerCall) {}
 
   func run(_ count: Int) throws {
     defer { removeLog() }
