@@ -62,6 +62,11 @@ let package = Package(
       name: "EtcdClient", dependencies: ["Base", "EtcdAPI", "Actors", "HTTP", protobuf],
       swiftSettings: settings),
 
+    .target(
+      name: "Simulation",
+      dependencies: ["Base", "EtcdAPI", "Actors", "RaftActor", "StoreActor", protobuf],
+      swiftSettings: settings),
+
     // Programs.
     .executableTarget(name: "apus", dependencies: ["Member", "Base"], swiftSettings: settings),
     .executableTarget(
@@ -69,6 +74,15 @@ let package = Package(
       swiftSettings: settings),
     .executableTarget(
       name: "launcher", dependencies: ["Actors", arguments, yams], swiftSettings: settings),
+    .executableTarget(
+      name: "simulate", dependencies: ["Simulation", "Base", arguments], swiftSettings: settings),
+    .executableTarget(
+      name: "fuzz",
+      dependencies: [
+        "Base", "EtcdAPI", "HTTP", "RaftActor", "StoreActor", "Member", "Simulation", protobuf,
+        arguments,
+      ],
+      swiftSettings: settings),
 
     .testTarget(
       name: "ActorsTests", dependencies: ["Actors", "Base"], swiftSettings: settings),
@@ -91,6 +105,8 @@ let package = Package(
     .testTarget(
       name: "ApusctlTests", dependencies: ["apusctl", "EtcdClient", "EtcdAPI", "Base", protobuf],
       swiftSettings: settings),
+    .testTarget(
+      name: "SimulationTests", dependencies: ["Simulation", "Base"], swiftSettings: settings),
     .testTarget(
       name: "launcherTests", dependencies: ["launcher", "Actors"], swiftSettings: settings),
   ]

@@ -1,4 +1,3 @@
-import Actors
 import Base
 import EtcdAPI
 import FoundationEssentials
@@ -26,14 +25,14 @@ extension KVStore {
 
   func promoteLessor() {
     promotesAtTerm = nil
-    machine.lessor.promote(now: monotonicNanoseconds(), extend: settings.electionTimeout)
+    machine.lessor.promote(now: clock(), extend: settings.electionTimeout)
   }
 
   /// Puts the end of leases whose time is up into the log, under the term that saw them expire: a
   /// leader that was paused and deposed meanwhile cannot end a lease that its successor renewed.
   func proposeRevocations() {
     guard machine.lessor.isPrimary else { return }
-    let expired = machine.lessor.expired(now: monotonicNanoseconds())
+    let expired = machine.lessor.expired(now: clock())
     guard !expired.isEmpty else { return }
     let requests = expired.map { id in
       var writer = ProtobufWriter()
@@ -48,7 +47,7 @@ extension KVStore {
       $0.header = machine.header()
       $0.id = lease
     }
-    switch machine.lessor.renew(lease, now: monotonicNanoseconds()) {
+    switch machine.lessor.renew(lease, now: clock()) {
     case .renewed(let ttl): response.ttl = ttl
     case .notFound: break
     case .expiredPendingRevoke:
@@ -75,7 +74,7 @@ extension KVStore {
   }
 
   func timeToLive(_ lease: LeaseID, withKeys: Bool) throws -> Bytes {
-    let remaining = try machine.lessor.timeToLive(lease, now: monotonicNanoseconds())
+    let remaining = try machine.lessor.timeToLive(lease, now: clock())
     return try Etcdserverpb_LeaseTimeToLiveResponse.with {
       $0.header = machine.header()
       $0.id = lease

@@ -59,6 +59,8 @@ package actor KVStore {
   package nonisolated var status: StoreStatus { board.withLock { $0 } }
 
   let settings: Settings
+  /// Monotonic nanoseconds: what leases count down by.
+  let clock: @Sendable () -> UInt64
   let backend: Backend
   let backendInbox: Inbox<BackendInput>
   let outlets: StoreOutlets
@@ -112,8 +114,10 @@ package actor KVStore {
 
   package init(
     machine: sending StateMachine<DiskRecords>, backend: Backend, backendInbox: Inbox<BackendInput>,
-    settings: Settings, executor: any ActorExecutor, outlets: StoreOutlets
+    settings: Settings, executor: any ActorExecutor, outlets: StoreOutlets,
+    clock: @escaping @Sendable () -> UInt64 = { monotonicNanoseconds() }
   ) {
+    self.clock = clock
     self.machine = machine
     self.backend = backend
     self.backendInbox = backendInbox
@@ -211,7 +215,7 @@ package actor KVStore {
     guard installing == nil else {
       preconditionFailure("entries handed out while a snapshot is being installed")
     }
-    let now = monotonicNanoseconds()
+    let now = clock()
     let size = Int64(backend.sizeBytes)
     for entry in entries {
       let pending = Int64(machine.kv.store.buffers.pendingBytes)
@@ -226,7 +230,7 @@ package actor KVStore {
       finish(entry)
     }
     outlets.measured(.applied(machine.takeCounts()))
-    let took = monotonicNanoseconds() - now
+    let took = clock() - now
     if took > settings.slowApply {
       outlets.measured(.slowApply(nanoseconds: took, entries: entries.count))
     }

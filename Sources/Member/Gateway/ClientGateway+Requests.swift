@@ -125,6 +125,7 @@ extension ClientGateway {
 
   func confirmed(_ state: RaftCore.ReadState) {
     let id = state.context.reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+    stall.confirmed(id: id)
     let ready = reads.confirmed(id: id)
     if !ready.isEmpty { outlets.store.send(.read(ready, atLeast: state.index)) }
   }

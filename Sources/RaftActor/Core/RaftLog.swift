@@ -118,6 +118,11 @@ package struct RaftLog: Sendable {
     return false
   }
 
+  /// The position of the last configuration entry but one, of those held.
+  var lastConfigurationButOne: LogIndex? {
+    configurationIndices.count > 1 ? configurationIndices[configurationIndices.count - 2] : nil
+  }
+
   /// Adds `entry` behind the last one.
   mutating func append(_ entry: Entry) {
     precondition(entry.index == lastIndex + 1, "log entries must be contiguous")
