@@ -106,7 +106,8 @@ let package = Package(
       name: "ApusctlTests", dependencies: ["apusctl", "EtcdClient", "EtcdAPI", "Base", protobuf],
       swiftSettings: settings),
     .testTarget(
-      name: "SimulationTests", dependencies: ["Simulation", "Base"], swiftSettings: settings),
+      name: "SimulationTests", dependencies: ["Simulation", "Base", "RaftActor", "StoreActor"],
+      swiftSettings: settings),
     .testTarget(
       name: "launcherTests", dependencies: ["launcher", "Actors"], swiftSettings: settings),
   ]

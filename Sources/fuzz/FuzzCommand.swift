@@ -10,7 +10,8 @@ struct FuzzCommand: ParsableCommand {
     discussion: "An input follows from --seed and its number: --from N --count 1 runs it again.")
 
   @Argument(
-    help: "What to feed: \(FuzzTargets.all.map { $0.name }.joined(separator: ", ")); all by default.")
+    help:
+      "What to feed: \(FuzzTargets.all.map { $0.name }.joined(separator: ", ")); all by default.")
   var targets: [String] = []
   @Option(help: "Inputs for each.")
   var count: UInt64 = 100_000

@@ -86,7 +86,8 @@ struct Farm {
     var words = Array(request.command.split(separator: " ").dropFirst()).map(String.init)
     guard let seed = words.firstIndex(of: "--seed") else { return nil }
     words[seed] = "--seeds"
-    guard let pipe = popen("\(Self.program) --worker \(words.joined(separator: " ")) 2>/dev/null", "r")
+    guard
+      let pipe = popen("\(Self.program) --worker \(words.joined(separator: " ")) 2>/dev/null", "r")
     else { return nil }
     var found: Failure?
     while let line = Self.readLine(pipe) {

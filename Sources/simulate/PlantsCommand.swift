@@ -4,7 +4,8 @@ import Simulation
 /// Plants each known bug in turn: the simulation has to find it.
 struct PlantsCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "plants", abstract: "Plants known bugs one at a time, and requires each to be found.")
+    commandName: "plants",
+    abstract: "Plants known bugs one at a time, and requires each to be found.")
 
   @Option(help: "Most seeds for each.")
   var seeds: UInt64 = 500

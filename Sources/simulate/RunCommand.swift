@@ -78,7 +78,10 @@ struct RunCommand: ParsableCommand {
 struct RunChanges: ParsableArguments {
   @Option(help: "What is simulated: core or member.")
   var layer = "core"
-  @Option(help: "Faults to leave out, by commas: \(FaultKind.allCases.map(\.rawValue).joined(separator: ", ")).")
+  @Option(
+    help:
+      "Faults to leave out, by commas: \(FaultKind.allCases.map(\.rawValue).joined(separator: ", "))."
+  )
   var without: String = ""
   @Option(help: "Simulated seconds with faults.")
   var seconds: Int?

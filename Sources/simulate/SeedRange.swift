@@ -8,7 +8,8 @@ struct SeedRange: ExpressibleByArgument {
 
   init?(argument: String) {
     let parts = argument.split(separator: ".", omittingEmptySubsequences: true)
-    guard let first = parts.first.flatMap({ UInt64($0) }), let last = parts.last.flatMap({ UInt64($0) }),
+    guard let first = parts.first.flatMap({ UInt64($0) }),
+      let last = parts.last.flatMap({ UInt64($0) }),
       parts.count <= 2, first <= last
     else { return nil }
     range = first...last

@@ -62,7 +62,9 @@ struct StoreImage: Sendable {
   }
 
   /// Takes the state up as a start does: the index is rebuilt from the records.
-  func load(settings: SimulatedMachine.Settings, lessor: Lessor) throws(Violation) -> SimulatedMachine {
+  func load(settings: SimulatedMachine.Settings, lessor: Lessor) throws(Violation)
+    -> SimulatedMachine
+  {
     var lessor = lessor
     lessor.demote()
     lessor.restore(leases)

@@ -160,7 +160,9 @@ extension World {
         continue
       }
       if clients[read.client].operation == read.operation, clients[read.client].isWaiting {
-        if let lease = keepAlivesToProve.removeValue(forKey: read.operation << 8 | UInt64(read.client)) {
+        if let lease = keepAlivesToProve.removeValue(
+          forKey: read.operation << 8 | UInt64(read.client))
+        {
           node.mustProve = false
           enqueue(
             .keepAlive(client: read.client, operation: read.operation, lease: lease), on: node)

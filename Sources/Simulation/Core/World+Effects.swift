@@ -165,6 +165,7 @@ extension World {
     }
     try require(
       heard > voters.count / 2, .quorumContact,
-      "\(node.id) leads term \(core.term) and has heard only \(heard) of \(voters) for \(limit) ticks")
+      "\(node.id) leads term \(core.term) and has heard only \(heard) of \(voters) for \(limit) ticks"
+    )
   }
 }

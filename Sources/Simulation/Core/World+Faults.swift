@@ -185,7 +185,8 @@ extension World {
       return "\(node.id) \(core.role) term \(core.term) leader \(core.leader) commit "
         + "\(core.commit) last \(core.log.lastIndex) applied \(node.machine.applied) "
         + "\(core.confState.voters) \(core.confState.learners)"
-        + (core.role == .leader ? " \(core.status.peers.map { ($0.id, $0.match, $0.next, $0.state) })" : "")
+        + (core.role == .leader
+          ? " \(core.status.peers.map { ($0.id, $0.match, $0.next, $0.state) })" : "")
     }.joined(separator: "\n")
   }
 }

@@ -41,12 +41,17 @@ extension World {
   private func sendSnapshot(_ message: Message, from node: Node, isLost: Bool) {
     node.core?.reportSnapshot(message.to, succeeded: !isLost)
     trace.note(
-      now, "\(node.id) -> \(message.to) snapshot \(message.snapshot?.metadata.index ?? 0)"
+      now,
+      "\(node.id) -> \(message.to) snapshot \(message.snapshot?.metadata.index ?? 0)"
         + (isLost ? " LOST" : ""))
   }
 
   func deliver(_ message: Message, to node: Node) throws(Violation) {
-    guard let before = node.core else { return }
+    guard let core = node.core else { return }
+    // Not the whole core: a copy would make it copy its log on the next change.
+    let before = (
+      term: core.term, vote: core.vote, leader: core.leader, elapsed: core.electionElapsed
+    )
     // The transport refuses members that were removed, and tells them.
     if node.machine.membership.removed.contains(message.from) {
       guard let from = slot(of: message.from) else { return }
@@ -70,7 +75,8 @@ extension World {
 
   /// Pre-votes change nothing, and who hears a leader grants nothing.
   private func checkVoteRequest(
-    _ message: Message, _ node: Node, _ before: RaftCore
+    _ message: Message, _ node: Node,
+    _ before: (term: Term, vote: MemberID, leader: MemberID, elapsed: Int)
   ) throws(Violation) {
     guard let core = node.core else { return }
     if message.kind == .preVote {
@@ -79,7 +85,7 @@ extension World {
         "a pre-vote changed term or vote of \(node.id)")
     }
     let hearsLeader =
-      before.leader != 0 && before.electionElapsed < options.electionTicks
+      before.leader != 0 && before.elapsed < options.electionTicks
       && message.context.isEmpty && message.term > before.term
     try require(
       !hearsLeader || core.term == before.term && core.vote == before.vote, .quorumContact,

@@ -66,6 +66,8 @@ extension World {
       if let core = node.core, entry.index > core.log.baseIndex {
         node.core?.applyConfChange(plantedChange(change, on: node))
       }
+      // A new voter is taken for one that was just heard.
+      if let slot = slot(of: change.nodeID) { node.silence[slot] = 0 }
       trace.note(now, "\(node.id) applies \(change.kind) \(change.nodeID)")
       if node.machine.membership.removed.contains(node.id) {
         queue.add(

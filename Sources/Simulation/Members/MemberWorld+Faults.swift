@@ -166,7 +166,8 @@ extension MemberWorld {
         $0.rangeEnd = .init(Model.name(options.keys))
       }
       let reads = [
-        StoreRead(id: hash, kind: .hashKV(revision: 0)), StoreRead(id: range, kind: .range(request)),
+        StoreRead(id: hash, kind: .hashKV(revision: 0)),
+        StoreRead(id: range, kind: .range(request)),
       ]
       node.actors?.store.inbox.send(.read(reads, atLeast: 0))
       for _ in 0..<100 {

@@ -13,7 +13,8 @@ extension MemberWorld {
     trace.mix(message.kind.rawValue << 32 ^ message.index ^ message.term << 48)
     let isLost = blocked[node.slot][to] || chance(options.loss, of: 1000)
     trace.note(
-      now, "\(node.id) -> \(message.to) \(message.kind) term \(message.term) index "
+      now,
+      "\(node.id) -> \(message.to) \(message.kind) term \(message.term) index "
         + "\(message.index) commit \(message.commit)" + (isLost ? " LOST" : ""))
     if message.kind == .snapshot {
       sendSnapshot(message, from: node, isLost: isLost)

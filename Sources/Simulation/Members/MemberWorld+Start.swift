@@ -109,7 +109,8 @@ extension MemberWorld {
     node.lastApplied = applied
     node.actors = actors
     trace.note(
-      now, "\(node.id) starts: term \(found.hardState.term) commit \(found.hardState.commit) base "
+      now,
+      "\(node.id) starts: term \(found.hardState.term) commit \(found.hardState.commit) base "
         + "\(found.snapshot.index) last \(last) applied \(applied)"
         + (found.tornTail.map { ", torn at \($0.offset): \($0.reason)" } ?? ""))
     queue.add(

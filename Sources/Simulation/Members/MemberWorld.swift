@@ -250,6 +250,7 @@ package final class MemberWorld {
       queue.add(
         .pauseEnded(node.slot, incarnation: node.incarnation), at: now + 10 * World.millisecond)
     case .membership(let membership):
+      if membership.confState != node.membership.confState { oracle.counts.membershipChanges += 1 }
       node.membership = membership
       if membership.removed.contains(node.id) {
         queue.add(

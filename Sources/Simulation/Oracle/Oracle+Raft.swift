@@ -8,7 +8,9 @@ extension Oracle {
   // MARK: - Effects
 
   /// A batch of effects leaves the core.
-  mutating func check(_ effects: RaftCore.Effects, of node: Node, _ core: RaftCore) throws(Violation) {
+  mutating func check(_ effects: RaftCore.Effects, of node: Node, _ core: RaftCore)
+    throws(Violation)
+  {
     try register(effects.entries, of: node, core)
     guard let soft = effects.softState, soft.role == .leader else { return }
     if let known = leaders[soft.term] {
@@ -140,7 +142,8 @@ extension Oracle {
     default: break
     }
     if message.kind != .readIndexResponse, message.kind != .proposal {
-      try require(!node.hasFailed, .failStop, "\(node.id) sends \(message.kind) after a failed write")
+      try require(
+        !node.hasFailed, .failStop, "\(node.id) sends \(message.kind) after a failed write")
     }
   }
 

@@ -41,7 +41,8 @@ extension Oracle {
     let events = revision >= 2 ? model.events[Int(revision) - 2] : []
     try require(
       changes.count == events.count, .revision,
-      "revision \(revision) has \(changes.count) changes at \(node.id), \(events.count) in the model")
+      "revision \(revision) has \(changes.count) changes at \(node.id), \(events.count) in the model"
+    )
     for (change, event) in zip(changes, events) {
       try require(change.revision == event.revision, .revision, "\(change.revision)")
       try require(
@@ -149,7 +150,8 @@ extension Oracle {
     id: UInt64, index: LogIndex, node: Node
   ) throws(Violation) {
     guard let needed = reads.removeValue(forKey: id) else {
-      throw Violation(.linearizableRead, "\(node.id) confirmed a read that nobody asked for, or twice")
+      throw Violation(
+        .linearizableRead, "\(node.id) confirmed a read that nobody asked for, or twice")
     }
     try require(
       index >= needed, .linearizableRead,

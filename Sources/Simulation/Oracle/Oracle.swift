@@ -96,7 +96,8 @@ struct Oracle {
   }
 
   /// Entries are committed, whoever says so. The first to say it brings the model forward.
-  mutating func commit(_ entry: Entry, at node: MemberID, now: UInt64, drift: Int) throws(Violation) {
+  mutating func commit(_ entry: Entry, at node: MemberID, now: UInt64, drift: Int) throws(Violation)
+  {
     if entry.index <= highestCommit {
       try require(
         committed[Int(entry.index) - 1] == entry, .committedImmutable,

@@ -120,7 +120,8 @@ struct Workload {
           $0.key = .init(Model.name(key))
           $0.value = .init(Model.value(value))
         }
-      case .delete(let key): operation.requestDeleteRange = .with { $0.key = .init(Model.name(key)) }
+      case .delete(let key):
+        operation.requestDeleteRange = .with { $0.key = .init(Model.name(key)) }
       case .get(let key): operation.requestRange = .with { $0.key = .init(Model.name(key)) }
       }
     }
