@@ -88,7 +88,7 @@ package struct RaftCore: Sendable {
   var members: [Progress] = []
   /// The position of the last configuration entry that may be unapplied.
   var pendingConfIndex: LogIndex = 0
-  var transferee: MemberID = 0
+  package internal(set) var transferee: MemberID = 0
   var reads = ReadQueue()
   /// An accepted snapshot that the owner has not installed; 0 = none.
   package internal(set) var pendingSnapshot: LogIndex = 0

@@ -45,6 +45,11 @@ extension World {
     }
   }
 
+  /// Whether the client still waits for the answer to that request.
+  func waits(_ client: Int, _ operation: UInt64) -> Bool {
+    clients[client].operation == operation && clients[client].isWaiting
+  }
+
   func timedOut(_ client: Int, _ operation: UInt64) { finish(client, operation) }
 
   /// The client has its answer, or has given up.
@@ -90,7 +95,7 @@ extension World {
         reply.id, succeeded: true, revision: revision, count: count, by: node.id,
         applied: node.machine.applied)
       oracle.counts.writes += 1
-      if case .grant(let lease, let ttl) = command {
+      if case .grant(let lease, let ttl) = command, waits(client, operation) {
         let granted = max(ttl, oracle.model.ttlMin)
         try oracle.renewed(lease, ttl: granted, since: clients[client].since, on: node)
         clients[client].leases.append(lease)

@@ -155,6 +155,10 @@ extension World {
   /// A leader hears a quorum at least every second election timeout, or steps down.
   private func checkQuorumContact(_ node: Node) throws(Violation) {
     guard let core = node.core, core.role == .leader else { return }
+    if core.transferee != 0 {
+      // A transfer begins the count anew.
+      for slot in node.silence.indices { node.silence[slot] = 0 }
+    }
     let voters = core.confState.voters
     let limit = 2 * options.electionTicks + 2
     var heard = 0

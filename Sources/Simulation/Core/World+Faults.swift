@@ -89,7 +89,7 @@ extension World {
     } else if let learner = membership.confState.learners.first, chance(2, of: 3) {
       change = ConfChange(
         kind: .addNode, nodeID: learner, context: Self.context(learner, promote: true))
-    } else if voters.count > 1 {
+    } else if voters.count > 2 {
       change = ConfChange(kind: .removeNode, nodeID: voters[draw(0...voters.count - 1)])
     } else {
       return
@@ -129,6 +129,11 @@ extension World {
     for _ in 0..<60 {
       try run(until: now + electionTimeout)
       guard let leader = agreedLeader else { continue }
+      // Removed members that nobody talks to learn of it from their transport.
+      for id in leader.machine.membership.removed {
+        guard let slot = slot(of: id) else { continue }
+        queue.add(.remove(slot, incarnation: nodes[slot].incarnation), at: now)
+      }
       try run(until: now + electionTimeout)
       let serves =
         oracle.counts.writes > writes && (options.readShare == 0 || oracle.counts.reads > reads)

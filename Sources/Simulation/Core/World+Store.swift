@@ -66,12 +66,12 @@ extension World {
       if let core = node.core, entry.index > core.log.baseIndex {
         node.core?.applyConfChange(plantedChange(change, on: node))
       }
-      // A new voter is taken for one that was just heard.
-      if let slot = slot(of: change.nodeID) { node.silence[slot] = 0 }
+      // Another quorum counts from here on: it gets its time.
+      for slot in node.silence.indices { node.silence[slot] = 0 }
       trace.note(now, "\(node.id) applies \(change.kind) \(change.nodeID)")
       if node.machine.membership.removed.contains(node.id) {
         queue.add(
-          .remove(node.slot, incarnation: node.incarnation), at: now + 50 * Self.millisecond)
+          .remove(node.slot, incarnation: node.incarnation), at: now + Self.second)
       }
     }
     if let compaction = node.output.compacted {
@@ -122,6 +122,7 @@ extension World {
   ) throws(Violation) {
     switch node.machine.lessor.renew(lease, now: node.clock(now)) {
     case .renewed(let ttl):
+      guard waits(client, operation) else { return }
       try oracle.renewed(lease, ttl: ttl, since: clients[client].since, on: node)
       finish(client, operation)
     case .notFound, .expiredPendingRevoke, .clearCheckpointFirst, .notPrimary:

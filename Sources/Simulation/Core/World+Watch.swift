@@ -163,13 +163,15 @@ extension World {
 
   func catchUpWatchers(_ node: Node) throws(Violation) {
     node.catchUpIsDue = false
-    guard let request = node.hub.nextCatchUp(revisionLimit: Int64(draw(1...20))) else { return }
+    // Small slices while there are faults; afterwards watchers have to catch up with any load.
+    let most = isHealing ? 2000 : draw(1...20)
+    guard let request = node.hub.nextCatchUp(revisionLimit: Int64(most)) else { return }
     let kv = node.machine.kv
     var changes: [Change] = []
     let next: Int64
     do {
       next = try kv.changes(
-        from: request.from, recordsMax: draw(1...20), matching: { _ in true }, into: &changes)
+        from: request.from, recordsMax: most, matching: { _ in true }, into: &changes)
     } catch {
       throw Violation(.watch, "a watcher behind the compaction was not cancelled: \(error)")
     }

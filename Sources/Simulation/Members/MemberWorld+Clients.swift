@@ -101,10 +101,10 @@ extension MemberWorld {
     defer { finish(client, waiter.operation) }
     if waiter.kind == .write, let command = oracle.operations[reply.id]?.command {
       let applied = node.actors?.store.status.applied ?? 0
-      return try answered(reply, command, client, node, applied: applied)
+      return try answered(
+        reply, command, client, node, applied: applied, isHeard: waits(waiter))
     }
-    guard clients[client].operation == waiter.operation, clients[client].isWaiting,
-      case .message(let message) = reply.outcome
+    guard waits(waiter), case .message(let message) = reply.outcome
     else { return }
     if waiter.kind == .range {
       guard let range = try? Etcdserverpb_RangeResponse(serializedBytes: message) else {
@@ -121,8 +121,14 @@ extension MemberWorld {
     }
   }
 
+  /// Whether the client has not given up.
+  private func waits(_ waiter: MemberWaiter) -> Bool {
+    clients[waiter.client].operation == waiter.operation && clients[waiter.client].isWaiting
+  }
+
   private func answered(
-    _ reply: StoreReply, _ command: Command, _ client: Int, _ node: MemberNode, applied: LogIndex
+    _ reply: StoreReply, _ command: Command, _ client: Int, _ node: MemberNode,
+    applied: LogIndex, isHeard: Bool
   ) throws(Violation) {
     switch reply.outcome {
     case .failure:
@@ -133,7 +139,7 @@ extension MemberWorld {
       try oracle.answered(
         reply.id, succeeded: true, revision: revision, count: count, by: node.id, applied: applied)
       oracle.counts.writes += 1
-      if case .grant(let lease, let ttl) = command {
+      if case .grant(let lease, let ttl) = command, isHeard {
         let until = clients[client].since + UInt64(max(ttl, oracle.model.ttlMin)) * World.second
         oracle.leaseUntil[lease] = max(oracle.leaseUntil[lease] ?? 0, until)
         clients[client].leases.append(lease)

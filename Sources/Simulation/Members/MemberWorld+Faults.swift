@@ -30,13 +30,17 @@ extension MemberWorld {
     if strikes(options.partition) { partition() }
     if strikes(options.diskError) {
       let node = anyNode
-      trace.note(now, "the next write of \(node.id) fails")
-      node.files.failNext(EIO)
+      if node.actors != nil {
+        trace.note(now, "the next write of \(node.id) fails")
+        node.files.failNext(EIO)
+      }
     }
     if strikes(options.diskFull) {
       let node = anyNode
-      trace.note(now, "the disk of \(node.id) changes between full and not")
-      node.files.setFull(chance(1, of: 2))
+      if node.actors != nil {
+        trace.note(now, "the disk of \(node.id) changes between full and not")
+        node.files.setFull(chance(1, of: 2))
+      }
     }
     if strikes(options.transfer), let inbox = anyNode.actors?.raft.inbox {
       inbox.send(.transferLeader(to: anyNode.id))
@@ -94,7 +98,7 @@ extension MemberWorld {
     } else if let learner = state.learners.first, chance(2, of: 3) {
       change = ConfChange(
         kind: .addNode, nodeID: learner, context: World.context(learner, promote: true))
-    } else if state.voters.count > 1 {
+    } else if state.voters.count > 2 {
       change = ConfChange(
         kind: .removeNode, nodeID: state.voters[draw(0...state.voters.count - 1)])
     } else {
@@ -126,6 +130,12 @@ extension MemberWorld {
       isQuiet = true
       try run(until: now + 4 * electionTimeout)
       isQuiet = false
+      // Removed members that nobody talks to learn of it from their transport.
+      let removed = nodes.first { $0.soft.role == .leader && $0.actors != nil }?.membership.removed
+      for id in removed ?? [] {
+        guard let slot = slot(of: id) else { continue }
+        queue.add(.remove(slot, incarnation: nodes[slot].incarnation), at: now)
+      }
       let serves =
         oracle.counts.writes > writes && (options.readShare == 0 || oracle.counts.reads > reads)
       if serves, isConverged { return try checkStates() }

@@ -271,6 +271,8 @@ extension MemberWorld {
     }
     node.pausedUntil = 0
     node.losesPower = false
+    // Whoever restarts the process has made room.
+    node.files.setFull(false)
     node.files.restart(power: power)
     moveStore(node)
     queue.add(.restart(node.slot), at: now + UInt64(draw(1...4000)) * World.millisecond)

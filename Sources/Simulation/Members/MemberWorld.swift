@@ -254,7 +254,7 @@ package final class MemberWorld {
       node.membership = membership
       if membership.removed.contains(node.id) {
         queue.add(
-          .remove(node.slot, incarnation: node.incarnation), at: now + 50 * World.millisecond)
+          .remove(node.slot, incarnation: node.incarnation), at: now + World.second)
       }
     }
   }

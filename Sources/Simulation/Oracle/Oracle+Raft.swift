@@ -21,7 +21,9 @@ extension Oracle {
     }
     leaders[soft.term] = (node.id, node.incarnation)
     counts.elections += 1
-    for index in core.log.firstIndex..<max(highestCommit + 1, core.log.firstIndex) {
+    // One that wins late, after a later term has begun, need not know what that committed.
+    for index in core.log.firstIndex..<max(highestCommit + 1, core.log.firstIndex)
+    where committed[Int(index) - 1].term < soft.term {
       try require(
         core.log.term(at: index) == committed[Int(index) - 1].term, .leaderCompleteness,
         "leader \(node.id) of term \(soft.term) lacks committed entry \(index)")
