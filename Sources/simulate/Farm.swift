@@ -35,14 +35,19 @@ struct Farm {
   let jobs: Int
 
   /// Runs all seeds. Each process stops at its first failure, unless it is to go on.
-  func run(_ seeds: SeedRange, hashes: Bool = false, goesOn: Bool = false) -> Report {
+  ///
+  /// - Parameter limit: seconds after which no more seeds are run.
+  func run(
+    _ seeds: SeedRange, hashes: Bool = false, goesOn: Bool = false, limit: Double = .infinity
+  ) -> Report {
     var report = Report()
     let start = Self.now
     var work = seeds.parts(max(1, jobs)).map { ($0, popen(command($0, goesOn), "r")) }
     while !work.isEmpty {
       let (part, pipe) = work.removeFirst()
       guard let pipe else { continue }
-      let next = read(pipe, part, hashes, &report)
+      let next = read(pipe, part, hashes, until: start + limit, &report)
+      if Self.now > start + limit { continue }
       // A trap has ended the process: the rest is run by another one.
       if goesOn, next <= part.range.upperBound {
         let rest = SeedRange(next...part.range.upperBound)
@@ -56,11 +61,12 @@ struct Farm {
 
   /// - Returns: the seed after the last that was run.
   private func read(
-    _ pipe: UnsafeMutablePointer<FILE>, _ part: SeedRange, _ hashes: Bool, _ report: inout Report
+    _ pipe: UnsafeMutablePointer<FILE>, _ part: SeedRange, _ hashes: Bool, until end: Double,
+    _ report: inout Report
   ) -> UInt64 {
     var next = part.range.lowerBound
     var hasFailed = false
-    while let line = Self.readLine(pipe) {
+    while Self.now < end, let line = Self.readLine(pipe) {
       let words = line.split(separator: " ", maxSplits: 3)
       guard words.count == 4, let seed = UInt64(words[0]) else { continue }
       if hashes { print("\(seed) \(words[1])") }
@@ -73,8 +79,9 @@ struct Farm {
         report.failures.append(Failure(seed: seed, reason: String(reason)))
       }
     }
+    // A process whose reader is gone ends with its next line.
     let status = pclose(pipe)
-    if status != 0, !hasFailed || next <= part.range.upperBound {
+    if Self.now < end, status != 0, !hasFailed || next <= part.range.upperBound {
       report.failures.append(Failure(seed: next, reason: "trap: the process ended with \(status)"))
       next += 1
     }

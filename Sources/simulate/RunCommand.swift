@@ -18,6 +18,8 @@ struct RunCommand: ParsableCommand {
   var worker = false
   @Flag(help: "Print each run's trace checksum.")
   var hashes = false
+  @Option(help: "Seconds after which no more seeds are run.")
+  var limit = Double.infinity
   @Flag(help: "Go on after a failure, and list all.")
   var all = false
   @Option(help: "Lines of the story.")
@@ -28,7 +30,7 @@ struct RunCommand: ParsableCommand {
     guard let seeds else { throw ValidationError("--seed N or --seeds A..B") }
     if worker { return runWorker(seeds) }
     let farm = Farm(template: changes.request(0), jobs: jobs)
-    let report = farm.run(seeds, hashes: hashes, goesOn: all)
+    let report = farm.run(seeds, hashes: hashes, goesOn: all, limit: limit)
     print(report.summary)
     guard let failure = report.failures.first else { return }
     if all { for failure in report.failures { print("\(failure.seed) \(failure.reason)") } }

@@ -25,15 +25,16 @@ extension World {
     let slot = draw(0...nodes.count - 1)
     let node = nodes[slot]
     guard node.isRunning, node.pausedUntil <= now, !isQuiet else {
+      if node.isRunning, !isQuiet, let lease = clients[number].leases.last, chance(1, of: 2) {
+        // It lies in the socket until the process goes on.
+        queue.add(
+          .keepAlive(slot, client: number, operation: begin(number), lease: lease), at: now)
+        return
+      }
       queue.add(.client(number), at: now + UInt64(draw(10...500)) * Self.millisecond)
       return
     }
-    clients[number].operation += 1
-    clients[number].isWaiting = true
-    clients[number].since = now
-    let operation = clients[number].operation
-    queue.add(
-      .timeout(number, operation: operation), at: now + UInt64(draw(500...5000)) * Self.millisecond)
+    let operation = begin(number)
     if draw(1...100) <= options.readShare {
       try read(on: node, number, operation)
     } else if let lease = clients[number].leases.last, draw(1...200) <= options.leaseShare {
@@ -43,6 +44,17 @@ extension World {
         &random, oracle.model, leases: &clients[number].leases)
       try propose(command, on: node, number, operation)
     }
+  }
+
+  /// A new request of the client, which it will give up after some seconds.
+  private func begin(_ number: Int) -> UInt64 {
+    clients[number].operation += 1
+    clients[number].isWaiting = true
+    clients[number].since = now
+    let operation = clients[number].operation
+    queue.add(
+      .timeout(number, operation: operation), at: now + UInt64(draw(500...5000)) * Self.millisecond)
+    return operation
   }
 
   /// Whether the client still waits for the answer to that request.
