@@ -30,6 +30,8 @@ struct Farm {
     }
   }
 
+  private static let seedsPerProcess = 250
+
   /// What is run, but for the seed.
   let template: RunRequest
   let jobs: Int
@@ -42,18 +44,25 @@ struct Farm {
   ) -> Report {
     var report = Report()
     let start = Self.now
-    var work = seeds.parts(max(1, jobs)).map { ($0, popen(command($0, goesOn), "r")) }
-    while !work.isEmpty {
+    let count = Int(seeds.range.upperBound - seeds.range.lowerBound) + 1
+    // Small parts: what a process writes has to fit into its pipe until it is read.
+    var waiting = seeds.parts(max(1, jobs, count / Self.seedsPerProcess))[...]
+    var work: [(SeedRange, UnsafeMutablePointer<FILE>?)] = []
+    while true {
+      while work.count < max(1, jobs), let part = waiting.popFirst() {
+        work.append((part, popen(command(part, goesOn), "r")))
+      }
+      guard !work.isEmpty, Self.now < start + limit else { break }
       let (part, pipe) = work.removeFirst()
       guard let pipe else { continue }
       let next = read(pipe, part, hashes, until: start + limit, &report)
-      if Self.now > start + limit { continue }
       // A trap has ended the process: the rest is run by another one.
-      if goesOn, next <= part.range.upperBound {
-        let rest = SeedRange(next...part.range.upperBound)
-        work.append((rest, popen(command(rest, goesOn), "r")))
+      if goesOn, Self.now < start + limit, next <= part.range.upperBound {
+        waiting.insert(SeedRange(next...part.range.upperBound), at: waiting.startIndex)
       }
+      if !goesOn, !report.failures.isEmpty { break }
     }
+    for (_, pipe) in work { if let pipe { pclose(pipe) } }
     report.seconds = Self.now - start
     report.failures.sort { $0.seed < $1.seed }
     return report
