@@ -25,12 +25,7 @@ extension World {
     let slot = draw(0...nodes.count - 1)
     let node = nodes[slot]
     guard node.isRunning, node.pausedUntil <= now, !isQuiet else {
-      if node.isRunning, !isQuiet, let lease = clients[number].leases.last, chance(1, of: 2) {
-        // It lies in the socket until the process goes on.
-        queue.add(
-          .keepAlive(slot, client: number, operation: begin(number), lease: lease), at: now)
-        return
-      }
+      if node.isRunning, !isQuiet, chance(1, of: 2) { return askPaused(node, number) }
       queue.add(.client(number), at: now + UInt64(draw(10...500)) * Self.millisecond)
       return
     }
@@ -43,6 +38,20 @@ extension World {
       let command = Workload(options: options).makeCommand(
         &random, oracle.model, leases: &clients[number].leases)
       try propose(command, on: node, number, operation)
+    }
+  }
+
+  /// A request to a process that stands still lies in the socket until it goes on.
+  private func askPaused(_ node: Node, _ number: Int) {
+    let operation = begin(number)
+    if let lease = clients[number].leases.last, chance(1, of: 2) {
+      queue.add(
+        .keepAlive(node.slot, client: number, operation: operation, lease: lease), at: now)
+    } else {
+      queue.add(
+        .read(
+          node.slot, incarnation: node.incarnation, client: number, operation: operation,
+          committed: oracle.ruledCommit), at: now)
     }
   }
 
@@ -119,19 +128,22 @@ extension World {
 
   // MARK: - Reads
 
-  private func read(on node: Node, _ client: Int, _ operation: UInt64) throws(Violation) {
+  /// - Parameter committed: what was committed when the client asked.
+  func read(
+    on node: Node, _ client: Int, _ operation: UInt64, committed: LogIndex? = nil
+  ) throws(Violation) {
     let from = draw(0...options.keys - 1)
     let newest = node.machine.kv.currentRevision
     let asked = chance(1, of: 3) ? max(1, newest - Int64(draw(-1...15))) : 0
     clients[client].readRange = (from, draw(from + 1...options.keys), asked)
-    if chance(1, of: 4) {
+    if committed == nil, chance(1, of: 4) {
       // Serializable: whatever the member holds.
       try serve(client, on: node)
       finish(client, operation)
       return
     }
     let id = node.makeRequestID()
-    oracle.reads[id] = oracle.ruledCommit
+    oracle.reads[id] = committed ?? oracle.ruledCommit
     node.reads[id] = PendingRead(client: client, operation: operation, index: 0)
     trace.note(now, "client \(client) reads at \(node.id)")
     if plant == .readWithoutQuorum, let core = node.core, core.role == .leader {

@@ -23,6 +23,7 @@ package final class World {
     case remove(Int, incarnation: Int)
     case client(Int)
     case timeout(Int, operation: UInt64)
+    case read(Int, incarnation: Int, client: Int, operation: UInt64, committed: LogIndex)
     case keepAlive(Int, client: Int, operation: UInt64, lease: LeaseID)
     case watcher(Int)
     case faults
@@ -149,6 +150,9 @@ package final class World {
     case .keepAlive(let slot, let client, let operation, let lease):
       guard nodes[slot].isRunning, live(slot, nodes[slot].incarnation, event) != nil else { return }
       try keepAlive(lease, on: nodes[slot], client, operation)
+    case .read(let slot, let incarnation, let client, let operation, let committed):
+      guard let node = live(slot, incarnation, event), waits(client, operation) else { return }
+      try read(on: node, client, operation, committed: committed)
     case .watcher(let watcher): try act(watcher: watcher)
     case .faults: try injectFaults()
     }
@@ -159,7 +163,14 @@ package final class World {
     let node = nodes[slot]
     guard node.isRunning, node.incarnation == incarnation else { return nil }
     if node.pausedUntil > now {
-      queue.add(event, at: node.pausedUntil)
+      // Afterwards clock and clients come first or last, as it happens; messages stay in order.
+      var due = node.pausedUntil
+      switch event {
+      case .deliver: due += 500_000
+      case .read, .keepAlive: due += UInt64(draw(0...1000)) * 1000
+      default: break
+      }
+      queue.add(event, at: due)
       return nil
     }
     steps += 1
