@@ -70,6 +70,11 @@ let package = Package(
       dependencies: ["Base", "EtcdAPI", "Actors", "TLS", "HTTP", protobuf],
       swiftSettings: settings),
 
+    .target(
+      name: "Simulation",
+      dependencies: ["Base", "EtcdAPI", "Actors", "RaftActor", "StoreActor", protobuf],
+      swiftSettings: settings),
+
     // Programs.
     .executableTarget(name: "apus", dependencies: ["Member", "Base"], swiftSettings: settings),
     .executableTarget(
@@ -83,6 +88,15 @@ let package = Package(
     .executableTarget(
       name: "apus-bench",
       dependencies: ["Actors", "Base", "CNGHTTP2", "EtcdAPI", "EtcdClient", arguments, histogram],
+      swiftSettings: settings),
+    .executableTarget(
+      name: "simulate", dependencies: ["Simulation", "Base", arguments], swiftSettings: settings),
+    .executableTarget(
+      name: "fuzz",
+      dependencies: [
+        "Base", "EtcdAPI", "HTTP", "RaftActor", "StoreActor", "Member", "Simulation", protobuf,
+        arguments,
+      ],
       swiftSettings: settings),
 
     // Counted by scripts/test budget.
@@ -114,6 +128,9 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(
       name: "ApusctlTests", dependencies: ["apusctl", "EtcdClient", "EtcdAPI", "Base", protobuf],
+      swiftSettings: settings),
+    .testTarget(
+      name: "SimulationTests", dependencies: ["Simulation", "Base", "RaftActor", "StoreActor"],
       swiftSettings: settings),
     .testTarget(
       name: "launcherTests", dependencies: ["launcher", "Actors"], swiftSettings: settings),

@@ -1,13 +1,13 @@
 import Actors
 import Testing
 
-/// Runs `loop` on the calling thread until it is stopped, for at most three seconds.
+/// Runs `loop` on the calling thread until it is stopped, for at most ten seconds.
 func run(_ loop: EventLoop, sourceLocation: SourceLocation = #_sourceLocation) {
   let watchdog = LoopTimer(loop: loop) {
     Issue.record("the loop was not stopped in time", sourceLocation: sourceLocation)
     loop.stop()
   }
-  watchdog.schedule(afterMilliseconds: 3000)
+  watchdog.schedule(afterMilliseconds: 10_000)
   loop.run()
 }
 

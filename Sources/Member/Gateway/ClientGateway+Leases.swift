@@ -141,7 +141,7 @@ extension ClientGateway {
 
   /// This process stood still for so long that another member may lead by now: a leader proves
   /// itself before it tells a client that its lease lives on.
-  private var isStalled: Bool { executor.now - lastTick > 3 * settings.tickInterval }
+  private var isStalled: Bool { stall.mustProve(now: executor.now) }
 
   func retryKeepAlives(now: UInt64) {
     for id in keepAlives.keys.sorted() {

@@ -128,6 +128,7 @@ extension ClientGateway {
 
   func confirmed(_ state: RaftCore.ReadState) {
     let id = state.context.reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+    stall.confirmed(id: id)
     let ready = reads.confirmed(id: id)
     if !ready.isEmpty { read(ready, atLeast: state.index) }
   }

@@ -142,7 +142,7 @@ actor ClientGateway {
   var passwordChecks: [PasswordCheck: [(Bool) -> Void]] = [:]
   var hasEarlyTokens = false
   var ticks = 0
-  var lastTick: UInt64 = 0
+  var stall: StallGuard
   var leaderlessTicks = 0
   /// As of this turn's beginning; cheap to ask per request.
   var raftStatus: RaftCore.Status
@@ -167,6 +167,7 @@ actor ClientGateway {
     requestTimes = RequestTimes(metrics.server)
     slowCallMin = min(settings.slowRequest, settings.slowApply)
     ids = RequestIDGenerator(member: settings.member, unixMilliseconds: unixMilliseconds)
+    stall = StallGuard(tickInterval: settings.tickInterval)
     reads = ReadCoordinator(giveUpAfter: settings.requestTimeout)
     raftStatus = outlets.raftStatus()
     storeStatus = outlets.storeStatus()
@@ -309,7 +310,7 @@ actor ClientGateway {
   private func tick() {
     ticks += 1
     let now = executor.now
-    lastTick = now
+    stall.tick(now: now, id: ids.next())
     waiters.expired(now: now).forEach { expire($0) }
     // Clients watch their deadlines themselves; this is for those that do not.
     if ticks % 5 == 0 { waiters.overdue(now: now).forEach { endOverdue($0.id, $0.entry) } }

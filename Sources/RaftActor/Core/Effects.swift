@@ -57,6 +57,11 @@ extension RaftCore {
   package struct ReadState: Equatable, Sendable {
     package var context: Bytes
     package var index: LogIndex
+
+    package init(context: Bytes, index: LogIndex) {
+      self.context = context
+      self.index = index
+    }
   }
 
   package enum DropReason: Equatable, Sendable {

@@ -67,24 +67,24 @@ package struct RaftCore: Sendable {
   package var id: MemberID { configuration.id }
 
   // Persistent state.
-  var term: Term
-  var vote: MemberID
-  var log: RaftLog
-  var commit: LogIndex
+  package internal(set) var term: Term
+  package internal(set) var vote: MemberID
+  package internal(set) var log: RaftLog
+  package internal(set) var commit: LogIndex
 
   // Pointers into the log.
-  var applied: LogIndex
+  package internal(set) var applied: LogIndex
   /// Committed entries up to here were handed out for applying.
-  var handedOut: LogIndex
+  package internal(set) var handedOut: LogIndex
   /// Entries up to here were handed out for writing.
   var written: LogIndex
-  var durable: LogIndex
+  package internal(set) var durable: LogIndex
   var durableTerm: Term
 
   // Role.
-  var role: Role = .follower
-  var leader: MemberID = 0
-  var electionElapsed = 0
+  package internal(set) var role: Role = .follower
+  package internal(set) var leader: MemberID = 0
+  package internal(set) var electionElapsed = 0
   var heartbeatElapsed = 0
   var electionTimeout = 0
   var generator: SeededGenerator
@@ -93,14 +93,14 @@ package struct RaftCore: Sendable {
   var members: [Progress] = []
   /// The position of the last configuration entry that may be unapplied.
   var pendingConfIndex: LogIndex = 0
-  var transferee: MemberID = 0
+  package internal(set) var transferee: MemberID = 0
   /// The next flush may send appends that say nothing but the commit index.
   var announcesCommit = false
   /// The last entry that a follower has proposed.
   var forwardedThrough: LogIndex = 0
   var reads = ReadQueue()
   /// An accepted snapshot that the owner has not installed; 0 = none.
-  var pendingSnapshot: LogIndex = 0
+  package internal(set) var pendingSnapshot: LogIndex = 0
 
   // Output that the next `takeEffects` hands out.
   var outNow: [Message] = []
@@ -153,6 +153,10 @@ package struct RaftCore: Sendable {
       term = log.lastTerm
       vote = 0
     }
+    // A leader proposes a change of the membership only once it has applied the one before. So all of
+    // them but the last are committed, even if the hard state that said so was cut off with the end of
+    // the log: without this knowledge, the member could win an election by an outdated quorum.
+    if let change = log.lastConfigurationButOne { commit = max(commit, change) }
     precondition(applied >= snapshot.index, "the state machine is older than the log")
     precondition(commit <= log.lastIndex, "the log ends before its commit index")
     setMembers(confState)

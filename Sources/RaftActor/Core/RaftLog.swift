@@ -118,6 +118,11 @@ package struct RaftLog: Sendable {
     return false
   }
 
+  /// The position of the last configuration entry but one, of those held.
+  var lastConfigurationButOne: LogIndex? {
+    configurationIndices.count > 1 ? configurationIndices[configurationIndices.count - 2] : nil
+  }
+
   /// Adds `entry` behind the last one.
   mutating func append(_ entry: Entry) {
     precondition(entry.index == lastIndex + 1, "log entries must be contiguous")
@@ -128,12 +133,15 @@ package struct RaftLog: Sendable {
     byteEnds.append(before + UInt64(RaftLog.bytes(of: entry)))
   }
 
+  /// Slots that are allocated, of the larger table.
+  var capacity: Int { max(storage.capacity, byteEnds.capacity) }
+
   mutating func reserve(_ additional: Int) {
-    // Asking for an exact capacity each time would make appending quadratic.
+    // Asking for an exact capacity each time would make appending quadratic. Doubled is what is held,
+    // not the capacity: a copy of the log may have left the two arrays with different ones.
     let needed = storage.count + additional
-    guard needed > storage.capacity else { return }
-    storage.reserveCapacity(max(needed, storage.capacity * 2))
-    byteEnds.reserveCapacity(max(needed, byteEnds.capacity * 2))
+    if needed > storage.capacity { storage.reserveCapacity(max(needed, storage.count * 2)) }
+    if needed > byteEnds.capacity { byteEnds.reserveCapacity(max(needed, storage.count * 2)) }
   }
 
   /// Removes the entries from `index` to the end.

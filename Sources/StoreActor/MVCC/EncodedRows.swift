@@ -1,4 +1,4 @@
-import Base
+package import Base
 
 /// Rows of a range as they stand in its answer: `kvs` fields of a RangeResponse, encoded.
 ///
@@ -37,6 +37,20 @@ package struct EncodedRows: Equatable, Sendable {
   }
 
   mutating func append(_ row: Bytes) { row.withUnsafeBytes { append($0) } }
+
+  /// The rows one by one: for tests and simulation.
+  package var records: [Bytes] {
+    var writer = ProtobufWriter()
+    for piece in closed + [open] { writer.raw(piece) }
+    return writer.bytes.withUnsafeBytes { bytes in
+      var reader = ProtobufReader(bytes)
+      var records: [Bytes] = []
+      while let field = try? reader.next(), let record = try? field.bytes() {
+        records.append(record)
+      }
+      return records
+    }
+  }
 
   private mutating func makeRoom(for bytes: Int) {
     if open.isEmpty {

@@ -123,7 +123,7 @@ package struct StateMachine<Records: RecordStore> {
   }
 
   package let settings: Settings
-  package internal(set) var kv: KeyValueMachine<Records>
+  package var kv: KeyValueMachine<Records>
   package var lessor: Lessor
   package internal(set) var alarms: AlarmSet
   package internal(set) var membership: Membership

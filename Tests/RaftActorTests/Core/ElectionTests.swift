@@ -202,6 +202,24 @@ import Testing
     #expect(core.role == .candidate)
   }
 
+  /// The hard state behind the second change was torn off: the first is committed all the same, and
+  /// has to be applied before this member may count a quorum.
+  @Test func allMembershipChangesButTheLastAreCommitted() {
+    var entries = log(1, 1, 1, 1)
+    entries[1].kind = .configurationChange
+    entries[3].kind = .configurationChange
+    var core = makeCore(
+      1, members: [1, 2], hardState: HardState(term: 1, commit: 1), entries: entries)
+    #expect(core.commit == 2)
+    core.campaign()
+    #expect(core.role == .follower)
+    #expect(take(&core)?.committed.map(\.index) == [1, 2])
+    core.applyConfChange(ConfChange(kind: .addNode, nodeID: 3))
+    core.applied(through: 2)
+    core.campaign()
+    #expect(core.role == .preCandidate)
+  }
+
   @Test func learnerAnswersVotesAndIsNotAsked() {
     var group = CoreGroup([1, 2])
     group.add(3, members: [1, 2], learners: [3])

@@ -4,6 +4,19 @@ import Testing
 @testable import RaftActor
 
 @Suite struct ReplicationTests {
+  /// Copies of a log make its arrays lose their spare room; room must not double because of that.
+  @Test func copiesOfALogDoNotInflateIt() {
+    var log = RaftLog(baseIndex: 0, baseTerm: 0)
+    var copies: [RaftLog] = []
+    for index in 1...200 as ClosedRange<LogIndex> {
+      log.reserve(1)
+      log.append(Entry(term: 1, index: index))
+      copies.append(log)
+      log.dropPrefix(through: index - index % 3)
+    }
+    #expect(log.capacity <= 1000 && copies.count == 200)
+  }
+
   @Test func proposalsOfOneTurnShareOneAppendAndCommitIsToldAtOnce() {
     var group = CoreGroup([1, 2, 3])
     group.elect(1)

@@ -148,20 +148,6 @@ extension EncodedRows {
     self.init()
     for record in records { append(record) }
   }
-
-  /// The rows one by one.
-  var records: [Bytes] {
-    var writer = ProtobufWriter()
-    for piece in closed + [open] { writer.raw(piece) }
-    return writer.bytes.withUnsafeBytes { bytes in
-      var reader = ProtobufReader(bytes)
-      var records: [Bytes] = []
-      while let field = try? reader.next(), let record = try? field.bytes() {
-        records.append(record)
-      }
-      return records
-    }
-  }
 }
 
 extension RangeResult {

@@ -1,0 +1,137 @@
+package import Base
+
+/// The size of a simulated cluster, its load and its faults.
+///
+/// Times are microseconds of simulated time. Rates are events per 1,000 seconds unless said otherwise.
+package struct SimulationOptions: Sendable {
+  package var members = 3
+  package var electionTicks = 10
+  package var tick = 100_000
+  package var preVote = true
+  /// Seconds with faults.
+  package var seconds = 20
+  package var clients = 3
+  package var watchers = 2
+  package var keys = 6
+  /// Between two requests of one client.
+  package var thinkTime = 30_000
+  /// Chances in 1,000 per message.
+  package var loss = 0
+  package var duplication = 0
+  package var reordering = false
+  package var messageDelay = 2_000
+  package var syncDelay = 2_000
+  package var applyDelay = 0
+  package var storeCommitDelay = 20_000
+  package var crash = 0
+  package var powerCut = 0
+  package var pause = 0
+  package var partition = 0
+  package var diskError = 0
+  package var diskFull = 0
+  package var transfer = 0
+  package var membership = 0
+  /// Parts in 1,000 by which a member's clock may run fast or slow.
+  package var drift = 0
+  /// Chances in 1,000 that a loss is noticed by the transport.
+  package var unreachable = 0
+  package var maxMessageBytes = 1 << 20
+  package var maxInflightMessages = 512
+  /// Entries between two trims of the log, and those kept for slow members.
+  package var entriesBetween = 40
+  package var catchUpEntries = 10
+  /// Shares of the requests.
+  package var readShare = 30
+  package var txnShare = 10
+  package var deleteShare = 10
+  package var leaseShare = 10
+  package var compactionShare = 2
+
+  package init() {}
+
+  /// Swarm testing: each seed draws its own mix of faults, and leaves some out.
+  package static func random(_ generator: inout SeededGenerator) -> SimulationOptions {
+    var options = SimulationOptions()
+    func draw(_ range: ClosedRange<Int>) -> Int { Int.random(in: range, using: &generator) }
+    func some(_ range: ClosedRange<Int>) -> Int {
+      Bool.random(using: &generator) ? Int.random(in: range, using: &generator) : 0
+    }
+    options.members = [1, 2, 3, 3, 3, 3, 4, 5, 5, 5][draw(0...9)]
+    options.electionTicks = draw(4...10)
+    options.preVote = draw(0...3) > 0
+    options.seconds = draw(8...30)
+    options.clients = draw(1...5)
+    options.watchers = draw(0...3)
+    options.keys = draw(1...8)
+    options.thinkTime = draw(0...2) == 0 ? draw(2_000...10_000) : draw(10_000...200_000)
+    options.loss = some(1...200)
+    options.duplication = some(1...100)
+    options.reordering = draw(0...2) == 0
+    options.messageDelay = draw(0...3) == 0 ? draw(50_000...400_000) : draw(200...20_000)
+    options.syncDelay = draw(0...3) == 0 ? draw(50_000...500_000) : draw(100...20_000)
+    options.applyDelay = some(100...200_000)
+    options.storeCommitDelay = draw(1_000...500_000)
+    options.crash = some(20...400)
+    options.powerCut = some(20...400)
+    options.pause = some(20...300)
+    options.partition = some(20...400)
+    options.diskError = draw(0...3) == 0 ? draw(10...100) : 0
+    options.diskFull = draw(0...3) == 0 ? draw(10...100) : 0
+    options.transfer = some(20...400)
+    options.membership = some(50...600)
+    options.drift = some(1...100)
+    options.unreachable = some(100...900)
+    options.maxMessageBytes = Bool.random(using: &generator) ? 200 : 1 << 20
+    options.maxInflightMessages = Bool.random(using: &generator) ? 3 : 512
+    options.entriesBetween = draw(3...80)
+    options.catchUpEntries = draw(0...20)
+    options.readShare = draw(5...50)
+    options.txnShare = some(1...30)
+    options.deleteShare = some(1...30)
+    options.leaseShare = some(1...30)
+    options.compactionShare = some(1...8)
+    return options
+  }
+
+  /// Takes one kind of trouble out.
+  package mutating func remove(_ kind: FaultKind) {
+    switch kind {
+    case .loss: loss = 0
+    case .duplication: duplication = 0
+    case .reordering: reordering = false
+    case .delay: messageDelay = 1_000
+    case .partition: partition = 0
+    case .crash: crash = 0
+    case .powerCut: powerCut = 0
+    case .pause: pause = 0
+    case .drift: drift = 0
+    case .diskError: diskError = 0
+    case .diskFull: diskFull = 0
+    case .slowDisk: syncDelay = 1_000
+    case .slowApply: applyDelay = 0
+    case .transfer: transfer = 0
+    case .membership: membership = 0
+    case .compaction: compactionShare = 0
+    case .unreachable: unreachable = 0
+    case .leases: leaseShare = 0
+    case .watchers: watchers = 0
+    case .txns: txnShare = 0
+    case .reads: readShare = 0
+    case .trimming: entriesBetween = 1 << 30
+    case .smallMessages:
+      maxMessageBytes = 1 << 20
+      maxInflightMessages = 512
+    }
+  }
+
+  /// Ends all faults; what is left is a healthy cluster.
+  mutating func heal() {
+    for kind in [
+      FaultKind.loss, .duplication, .reordering, .delay, .partition, .crash, .powerCut, .pause,
+      .diskError, .diskFull, .slowDisk, .slowApply, .transfer, .membership,
+    ] {
+      remove(kind)
+    }
+    storeCommitDelay = 5_000
+  }
+}
