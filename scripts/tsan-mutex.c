@@ -1,32 +1,32 @@
-// Lets ThreadSanitizer see who hands Swift's Mutex to whom. On Linux the contended path of that lock is a
-// priority-inheriting futex inside the Swift runtime, which is not instrumented: without this, every
-// contended lock would be reported as a race. Preloaded by scripts/sanitize.
+// Lets ThreadSanitizer see who hands Swift's Mutex to whom. On Linux the contended path of that lock is in
+// the Swift runtime, which is not instrumented: without this, contended locks are reported as races.
+// Preloaded by scripts/sanitize; stands before the runtime's two functions of the slow path.
 #define _GNU_SOURCE
 #include <dlfcn.h>
-#include <linux/futex.h>
-#include <stdarg.h>
 #include <stddef.h>
-#include <sys/syscall.h>
+#include <stdint.h>
 
-typedef void (*annotation)(void *);
+#define LOCK "$s15Synchronization12_MutexHandleV9_lockSlowyys6UInt32VF"
+#define UNLOCK "$s15Synchronization12_MutexHandleV11_unlockSlowyyF"
+#define SWIFT __attribute__((swiftcall))
+#define SELF __attribute__((swift_context)) void *
 
-long syscall(long number, ...) {
-  static long (*next)(long, ...);
-  static annotation acquire, release;
-  if (!next) {
-    acquire = (annotation)dlsym(RTLD_DEFAULT, "__tsan_acquire");
-    release = (annotation)dlsym(RTLD_DEFAULT, "__tsan_release");
-    next = (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall");
-  }
-  va_list arguments;
-  va_start(arguments, number);
-  long a[6];
-  for (int i = 0; i < 6; i++) a[i] = va_arg(arguments, long);
-  va_end(arguments);
-  int operation = number == SYS_futex ? (int)a[1] & FUTEX_CMD_MASK : -1;
-  if (operation == FUTEX_UNLOCK_PI && release) release((void *)a[0]);
-  long result = next(number, a[0], a[1], a[2], a[3], a[4], a[5]);
-  if (result == 0 && (operation == FUTEX_LOCK_PI || operation == FUTEX_TRYLOCK_PI) && acquire)
-    acquire((void *)a[0]);
-  return result;
+typedef SWIFT void (*lock_function)(uint32_t, SELF);
+typedef SWIFT void (*unlock_function)(SELF);
+
+static void annotate(const char *name, void *mutex) {
+  void (*annotation)(void *) = (void (*)(void *))dlsym(RTLD_DEFAULT, name);
+  if (annotation) annotation(mutex);
+}
+
+SWIFT void lock_slow(uint32_t thread, SELF mutex) __asm__(LOCK);
+SWIFT void lock_slow(uint32_t thread, SELF mutex) {
+  ((lock_function)dlsym(RTLD_NEXT, LOCK))(thread, mutex);
+  annotate("__tsan_acquire", mutex);
+}
+
+SWIFT void unlock_slow(SELF mutex) __asm__(UNLOCK);
+SWIFT void unlock_slow(SELF mutex) {
+  annotate("__tsan_release", mutex);
+  ((unlock_function)dlsym(RTLD_NEXT, UNLOCK))(mutex);
 }
