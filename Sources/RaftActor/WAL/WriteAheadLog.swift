@@ -115,8 +115,8 @@ package final class WriteAheadLog {
     try guarded { () throws(WALError) in
       try writePending()
       if sync { try syncTail() }
-      if position >= options.segmentBytes { try cut() }
       if marks { try writeDueMark() }
+      if position >= options.segmentBytes { try cut() }
     }
   }
 
