@@ -26,6 +26,9 @@ package struct GRPCServerConfiguration: Sendable {
   package var receiveBudget: ReceiveBudget?
   /// Hand requests that are not gRPC to `httpRequest`; otherwise they get HTTP 415.
   package var acceptsHTTP = false
+  /// Takes requests whose `:authority` is none, such as a path: Go's clients of Unix sockets send
+  /// those. nghttp2 does without its other checks of headers, too.
+  package var acceptsAnyAuthority = false
   /// Known method paths: ``ServerCall/route`` is the index here, and the path needs no memory.
   package var routes: [String] = []
 

@@ -47,7 +47,9 @@ package final class GRPCServerSession {
     pingPolicy = PingPolicy(intervalMin: configuration.pingIntervalMin)
     resets = TokenBucket(
       burst: configuration.streamResetsBurst, perSecond: configuration.streamResetsPerSecond)
-    connection = HTTP2Connection(role: .server, configure: GRPCServerCallbacks.install)
+    connection = HTTP2Connection(
+      role: .server, checksHeaders: !configuration.acceptsAnyAuthority,
+      configure: GRPCServerCallbacks.install)
     nghttp2_session_set_user_data(connection.raw, Unmanaged.passUnretained(self).toOpaque())
     var settings = [
       (id: NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, value: configuration.streamWindowBytes),

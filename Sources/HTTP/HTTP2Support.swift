@@ -86,8 +86,10 @@ struct HTTP2Connection: ~Copyable {
 
   /// Sets up a session; `configure` names the callbacks. The caller sets the user data.
   ///
+  /// - Parameter checksHeaders: whether requests with malformed headers are refused.
+  ///
   /// Precondition: memory is available.
-  init(role: Role, configure: (OpaquePointer) -> Void) {
+  init(role: Role, checksHeaders: Bool = true, configure: (OpaquePointer) -> Void) {
     var callbacks: OpaquePointer?
     var option: OpaquePointer?
     nghttp2_session_callbacks_new(&callbacks)
@@ -100,6 +102,7 @@ struct HTTP2Connection: ~Copyable {
     nghttp2_option_set_no_closed_streams(option, 1)
     nghttp2_option_set_max_outbound_ack(option, 1000)
     nghttp2_option_set_max_settings(option, 32)
+    nghttp2_option_set_no_http_messaging(option, checksHeaders ? 0 : 1)
     // nghttp2's own reset limit reads the clock; ours takes time from the caller.
     nghttp2_option_set_stream_reset_rate_limit(option, UInt64(Int64.max), 1)
     var session: OpaquePointer?

@@ -75,7 +75,7 @@ def drive(cluster, leader, method, body, connections, streams, seconds):
         done = subprocess.run(
             ["h2load", "-c", str(connections), "-m", str(streams), "-t", "1", "-D", str(seconds), "-d", file.name,
              "-H", "content-type: application/grpc", "-H", "te: trailers",
-             f"http://{leader.endpoint}/etcdserverpb.KV/{method}"],
+             f"{leader.client_url}/etcdserverpb.KV/{method}"],
             capture_output=True, text=True, timeout=seconds + 60, check=True)
         used = cpu_seconds(cluster) - before
     wall = time.monotonic() - started

@@ -11,6 +11,7 @@ import pytest
 
 from certificates import Authority
 from harness import BUILD, ETCDCTL, Cluster, free_ports
+from test_launcher import Local
 
 APUSCTL = BUILD / "apusctl"
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "ETCDCTL_API": "3"}
@@ -231,9 +232,6 @@ def test_https_and_http_and_sockets_side_by_side(authority, tmp_path):
         for endpoint, each in [(f"http://127.0.0.1:{plain}", []), (sockets[0], []), (sockets[1], flags)]:
             for version in ("3.5", "apus"):
                 done = attempt(endpoint, each, version=version, timeout="5s")
-                # The stock client of that age asks for the path as name of the server.
-                if version == "3.5" and endpoint.startswith("unixs"):
-                    continue
                 assert done.stdout == "k\nv\n", (endpoint, version, done.stderr)
         log = cluster.members[0].log_text()
         assert "scheme is http or unix while key and cert files are present" in log
@@ -362,3 +360,24 @@ def test_what_keeps_a_member_from_starting(flags, reason):
         assert "ready to serve" not in member.log_text()
     finally:
         cluster.__exit__()
+
+
+# MARK: the launcher
+
+
+def test_the_launcher_with_certificates(authority):
+    flags = {"cert-file": authority.pair("server")[0], "key-file": authority.pair("server")[1],
+             "trusted-ca-file": authority.root, "client-cert-auth": "true"}
+    lines = [f"  {prefix}{name}: {value}" for name, value in flags.items() for prefix in ("", "peer-")]
+    local = Local(extra="\n".join(["defaults:", *lines]))
+    file = local.folder / "cluster.conf"
+    file.write_text(file.read_text().replace("http://", "https://"))
+    try:
+        local.start()
+        rows = local.wait_status(
+            lambda rows: sorted(row["role"] for row in rows.values()) == ["follower", "follower", "leader"])
+        url = f"https://127.0.0.1:{local.ports[0]}"
+        done = attempt(url, authority.ctl_flags("alice"), words=("put", "k", "v"), timeout="5s")
+        assert done.stdout == "OK\n", done.stderr
+    finally:
+        local.close()

@@ -348,6 +348,8 @@ actor ClientGateway {
     var handlers = handlers
     var configuration = sessionConfiguration
     configuration.acceptsHTTP = protocols != .grpc
+    // Go's clients name the path of the socket where the name of a host should stand.
+    configuration.acceptsAnyAuthority = stream.network == "unix"
     if protocols == .http {
       handlers.called = { call, _ in call.finish(GatewayMethod.unknown(path: call.path)) }
     }

@@ -22,6 +22,8 @@ package final class TLSAcceptor: StreamSecurity {
     package init() {}
   }
 
+  /// Resolvers may be slow, and share their threads with those who look up whom to dial.
+  private static let addressChecksMax = 64
   private static let lingeringMax = 128
   private static let lingerMilliseconds = 500
 
@@ -41,6 +43,7 @@ package final class TLSAcceptor: StreamSecurity {
   private var handshakes: [UInt64: Handshake] = [:]
   private var last: UInt64 = 0
   private var lingering = 0
+  private var addressChecks = 0
 
   package init(
     source: TLSContextSource, loop: EventLoop, limits: Limits = Limits(),
@@ -109,7 +112,13 @@ package final class TLSAcceptor: StreamSecurity {
     guard checksAddress, let certificate = handshake.stream.engine.peerCertificate else {
       return completion(nil)
     }
+    guard addressChecks < Self.addressChecksMax else {
+      let error = TLSError("tls: too many addresses to look up")
+      return reject(connection, handshake.stream.engine, error, completion)
+    }
+    addressChecks += 1
     PeerAddressCheck.run(certificate, from: connection.peerAddress, loop: loop) { [weak self] in
+      self?.addressChecks -= 1
       if let error = $0 {
         self?.reject(connection, handshake.stream.engine, error, completion)
       } else {
