@@ -229,7 +229,7 @@ final class ClientConnection: GRPCServerDelegate {
   }
 
   /// Whether what is said here is encrypted.
-  var isSecure: Bool { false }
+  var isSecure: Bool { stream.filter != nil }
 
   /// A request has arrived.
   func begin(_ exchange: HTTPExchange) {

@@ -175,6 +175,4 @@ extension StreamConnection {
   package var verifiedCertificate: TLSCertificate? {
     (filter as? TLSStream)?.engine.verifiedCertificate
   }
-
-  package var isSecure: Bool { filter != nil }
 }
