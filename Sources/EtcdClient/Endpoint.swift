@@ -25,13 +25,14 @@ package struct Endpoint: Hashable, Sendable, CustomStringConvertible {
     description = text
     if text.hasPrefix("unix:") || text.hasPrefix("unixs:") {
       isSecure = text.hasPrefix("unixs:") ? true : nil
-      serverName = "localhost"
       let rest = text.drop { $0 != ":" }.dropFirst()
       let path = rest.hasPrefix("//") ? rest.dropFirst(2) : rest
       guard !path.isEmpty else {
         throw EtcdClientError(.invalidArgument, "endpoint \(text): missing path")
       }
       address = .unix(path: String(path))
+      // As in etcd's client: the last part of the path.
+      serverName = String(path.split(separator: "/").last ?? "localhost")
       authority = "localhost"
       return
     }

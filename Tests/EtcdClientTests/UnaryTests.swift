@@ -216,6 +216,7 @@ private func failure(_ body: () async throws(EtcdClientError) -> Void) async -> 
     #expect(try Endpoint("http://h:1").isSecure == false)
     #expect(try Endpoint("h:1").isSecure == nil && Endpoint("unix:/x").isSecure == nil)
     #expect(try Endpoint("https://[::1]:1").serverName == "::1")
+    #expect(try Endpoint("unixs:///a/b.sock").serverName == "b.sock")
   }
 
   @Test(arguments: ["host", "host:", "host:99999", "a:b:1", "https://h", "unixs:", "unix:"])
