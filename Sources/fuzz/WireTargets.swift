@@ -81,7 +81,9 @@ struct HTTP2Target: FuzzTarget {
     func callWritable(_ call: ServerCall) {}
     func httpRequest(_ request: ServerCall, method: String) {}
     func httpRequest(_ request: ServerCall, received bytes: UnsafeRawBufferPointer) {}
-    func httpRequestEnded(_ request: ServerCall) { request.finish(.ok) }
+    func httpRequestEnded(_ request: ServerCall) {
+      request.respond(status: 404, headers: [], body: [])
+    }
   }
 
   /// What a real client sends for two calls, and what a real server answers.
