@@ -184,6 +184,7 @@ extension MemberWorld {
         node.clock.set(now)
         node.actors?.storeThread.runTurn()
         for output in node.outbox.take() {
+          if case .pause(let kind) = output { node.actors?.store.inbox.send(.pauseEnded(kind)) }
           guard case .replies(let replies) = output else { continue }
           for reply in replies {
             guard case .message(let message) = reply.outcome else { continue }
