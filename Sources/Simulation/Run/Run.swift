@@ -37,6 +37,7 @@ package struct RunRequest: Sendable {
     var options = SimulationOptions.random(&generator)
     // Each step of this layer does far more.
     if layer == .member { options.seconds = 2 + options.seconds / 3 }
+    if let plant { options.favour(plant) }
     if let seconds { options.seconds = seconds }
     if let members { options.members = members }
     for kind in without { options.remove(kind) }

@@ -93,6 +93,24 @@ package struct SimulationOptions: Sendable {
     return options
   }
 
+  /// Gives a planted bug occasion to show: some need a rare conjunction of faults.
+  mutating func favour(_ plant: Plant) {
+    switch plant {
+    case .renewWithoutProof:
+      members = 3
+      electionTicks = 4
+      clients = 5
+      pause = 600
+      leaseShare = 40
+      thinkTime = 20_000
+    case .readIDReuse:
+      members = 3
+      pause = 600
+      readShare = 60
+    default: break
+    }
+  }
+
   /// Takes one kind of trouble out.
   package mutating func remove(_ kind: FaultKind) {
     switch kind {
