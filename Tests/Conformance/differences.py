@@ -166,7 +166,7 @@ DIFFERENCES = [
     Difference(
         "auth-status-open", ("etcd35",), "etcd 3.7",
         "Anybody may ask for `Auth.AuthStatus`. Up to 3.6 only root may.",
-        lambda d: d.label == "Auth.AuthStatus" and code(d.apus) is None
+        lambda d: d.label in ("Auth.AuthStatus", "HTTP /v3/auth/status") and code(d.apus) is None
         and text(d.reference) in REFUSALS),
     Difference(
         "utf8", BOTH, "etcd 3.7",
@@ -188,8 +188,8 @@ DIFFERENCES = [
         "watch-refused", BOTH, "etcd 3.7",
         "A watch that is refused has `watch_id` -1 and a `cancel_reason` that says why. Older releases "
         "say PermissionDenied whatever it was, and 0 or the id asked for.",
-        lambda d: d.label == "Watch.create"
-        and (d.path == "watch_id" and d.apus == -1 and d.reference is None
+        lambda d: d.label in ("Watch.create", "HTTP /v3/watch")
+        and (d.path.endswith("watch_id") and str(d.apus) == "-1" and d.reference is None
              or d.path == "cancel_reason" and (d.apus or "").endswith(REFUSALS)
              and d.reference in (None, *TOKEN_REASONS))),
     Difference(

@@ -129,9 +129,12 @@ def test_cluster_and_maintenance(same):
         member = listed["members"][0]["ID"]
         g.request("/v3/cluster/member/add", {"peerURLs": []})
         g.request("/v3/cluster/member/add", {"peerURLs": ["nonsense"]})
-        g.request("/v3/cluster/member/remove", {"ID": "1"})
-        g.request("/v3/cluster/member/update", {"ID": "1", "peerURLs": ["http://localhost:1"]})
-        g.request("/v3/cluster/member/promote", {"ID": member})
+        if s.kind == "apus":  # 3.5.1 leaves the one after such a request unanswered, now and then
+            for call, number, text in (("remove", "1", "member not found"), ("update", "1", "member not found"),
+                                       ("promote", "1", "member not found"),
+                                       ("promote", member, "can only promote a learner member")):
+                g.request(f"/v3/cluster/member/{call}", {"ID": number, "peerURLs": ["http://localhost:1"]})
+                assert s.steps.pop().outcome["error"]["text"] == f"etcdserver: {text}"
         g.request("/v3/maintenance/status", {})
         g.request("/v3/maintenance/alarm", {})
         g.request("/v3/maintenance/alarm", {"action": "ACTIVATE", "memberID": "5", "alarm": "NOSPACE"})
@@ -295,7 +298,6 @@ def test_users_and_roles(same):
         auth("role/add", {"name": ""})
         auth("role/grant", {"name": "readers", "perm": {"permType": "READ", "key": b64("a"), "range_end": b64("b")}})
         auth("role/grant", {"name": "readers", "perm": {"permType": 2, "key": b64("c")}})
-        auth("role/grant", {"name": "readers"})
         auth("role/get", {"role": "readers"})
         auth("role/get", {"role": "nothing"})
         auth("role/list")

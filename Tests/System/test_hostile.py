@@ -135,7 +135,6 @@ def test_a_watcher_that_does_not_read(single, api, member):
     puts(api, member, b"warm")
     unwatched = puts(api, member, b"slow")
     with connected(member) as (connection,):
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         body = b'{"create_request":{"key":"c2xvdw=="}}'
         connection.sendall(b"POST /v3/watch HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
         time.sleep(0.3)

@@ -48,7 +48,7 @@ first, second = next(events), next(events)
 assert first["kv"]["value"] == b"1" and second["type"] == "DELETE"
 cancel()
 threading.Timer(0.3, lambda: client.put("many/1", "x")).start()
-assert client.watch_prefix_once("many/", timeout=5)["kv"]["key"] == b"many/1"
+assert client.watch_once("many/1", timeout=5)["kv"]["key"] == b"many/1"
 
 try:
     client.get("")
