@@ -67,7 +67,8 @@ DIFFERENCES = [
         "Fields that exist since 3.6 are filled: `StatusResponse.storageVersion`, `dbSizeQuota` and "
         "`downgradeInfo`, `HashKVResponse.hash_revision`, `SnapshotResponse.version`.",
         lambda d: d.reference in (None, False) and d.path.removeprefix("body.") in (
-            "storageVersion", "dbSizeQuota", "downgradeInfo", "hash_revision", "value.version")),
+            "storageVersion", "dbSizeQuota", "downgradeInfo", "hash_revision", "value.version")
+        or d.label == "HTTP /v3/maintenance/snapshot" and d.path.endswith(".result.version")),
     Difference(
         "keys-only-lease", BOTH, "etcd 3.7",
         "Rows of a `keys_only` range carry no `lease`, unless sorted by value. Releases up to 3.6 "
@@ -132,7 +133,10 @@ DIFFERENCES = [
         "A watch stream whose deadline passes ends with DEADLINE_EXCEEDED. The older gRPC library "
         "reports UNKNOWN `context deadline exceeded`.",
         lambda d: d.label == "Watch.end" and code(d.apus) == "DEADLINE_EXCEEDED"
-        and code(d.reference) in ("UNKNOWN", "DEADLINE_EXCEEDED"), racy=True),
+        and code(d.reference) in ("UNKNOWN", "DEADLINE_EXCEEDED")
+        or d.label == "HTTP /v3/watch" and ".error." in d.path
+        and (d.apus, d.reference) in ((4, 2), (504, 500), ("Gateway Timeout", "Internal Server Error")),
+        racy=True),
     Difference(
         "hash-at-compaction", BOTH, "etcd 3.7",
         "`HashKV` at exactly the compacted revision is answered. Older releases refuse it as "
@@ -191,7 +195,7 @@ DIFFERENCES = [
         lambda d: d.label in ("Watch.create", "HTTP /v3/watch")
         and (d.path.endswith("watch_id") and str(d.apus) == "-1" and d.reference is None
              or d.path == "cancel_reason" and (d.apus or "").endswith(REFUSALS)
-             and d.reference in (None, *TOKEN_REASONS))),
+             and d.reference in (None, *TOKEN_REASONS)), racy=True),
     Difference(
         "nested-rights", BOTH, "etcd 3.7",
         "Inside a transaction nested ones are looked at as well, `prev_kv` needs the right to read, and "

@@ -15,8 +15,10 @@ def test_members(same):
         s.call("Cluster.MemberList", linearizable=True)
         s.call("Cluster.MemberRemove", ID=404)
         s.call("Cluster.MemberUpdate", ID=404, peerURLs=["http://127.0.0.1:1"])
-        s.call("Cluster.MemberPromote", ID=404)
-        s.call("Cluster.MemberPromote", ID=own_id(s))
+        if s.kind == "apus":  # etcd may leave a promotion that fails when it is applied unanswered.
+            for member, text in ((404, "member not found"), (own_id(s), "can only promote a learner member")):
+                s.call("Cluster.MemberPromote", ID=member)
+                assert s.steps.pop().outcome["error"]["text"] == f"etcdserver: {text}"
         for urls in ([], ["nonsense"], ["http://"], ["ftp://127.0.0.1:1"], ["http://127.0.0.1"],
                      ["http://127.0.0.1:1/path"], ["http://127.0.0.1:1", "bad"], [""],
                      [s.member.peer_url]):

@@ -63,7 +63,7 @@ class FaultMember(Member):
     def clock(self):
         return self.cluster.folder / f"{self.name}.clock"
 
-    def environment(self):
+    def process_environment(self):
         environment = {"PATH": "/usr/bin:/bin"}
         if backtrace := os.environ.get("SWIFT_BACKTRACE"):
             environment["SWIFT_BACKTRACE"] = backtrace
@@ -92,7 +92,7 @@ class FaultMember(Member):
             *self.spelt([*self.cluster.flags, *self.flags])]
         self.started_at = len(self.log_text())
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(arguments, stdout=log, stderr=log, env=self.environment())
+            self.process = subprocess.Popen(arguments, stdout=log, stderr=log, env=self.process_environment())
         self.stopped_on_purpose = False  # only now, as another thread may look for crashes
         return self
 
