@@ -143,10 +143,13 @@ extension MemberWorld {
     throw Violation(.liveness, "no agreement after the faults ended:\n\(describeNodes())")
   }
 
+  private var leader: MemberNode? {
+    nodes.filter { $0.soft.role == .leader && $0.actors != nil }
+      .max { $0.soft.term < $1.soft.term }
+  }
+
   private var isConverged: Bool {
-    let leaders = nodes.filter { $0.soft.role == .leader && $0.actors != nil }
-    guard let leader = leaders.max(by: { $0.soft.term < $1.soft.term }),
-      let commit = leader.actors?.raft.status.commit
+    guard let leader, let commit = leader.actors?.raft.status.commit
     else { return false }
     let agree = leader.membership.members.allSatisfy { member in
       guard let slot = slot(of: member.id), let actors = nodes[slot].actors else { return false }
@@ -168,7 +171,8 @@ extension MemberWorld {
     isQuiet = true
     var hashes: [MemberID: (UInt32, Int64)] = [:]
     let revision = oracle.model.revision
-    for node in nodes where node.actors != nil && node.membership[id: node.id] != nil {
+    let members = leader?.membership ?? Membership()
+    for node in nodes where node.actors != nil && members[id: node.id] != nil {
       let hash = node.makeRequestID()
       let range = node.makeRequestID()
       let request = Etcdserverpb_RangeRequest.with {
