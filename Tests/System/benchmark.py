@@ -27,17 +27,17 @@ SPAN = ["--span", "100", "--key-space", "10000"]
 # name, arguments of apus-bench, goal as text
 WORKLOADS = [
     ("put, 1 connection", ["put"], "latency <= 0.5x"),
-    ("put, 16 x 64", ["put", "-c16", "-s64"], ">= 5x"),
-    ("put, 128 x 1", ["put", "-c128"], ">= 3x"),
-    ("linearizable read, 16 x 64", ["range", "-c16", "-s64"], ">= 3x"),
-    ("linearizable read, 128 x 1", ["range", "-c128"], ">= 2.5x"),
-    ("serializable read, 16 x 64", ["range", "-c16", "-s64", "--serializable"], ">= 3x"),
-    ("serializable read, 128 x 1", ["range", "-c128", "--serializable"], ">= 1.8x"),
-    ("range of 100 keys, 16 x 4", ["range", "-c16", "-s4", *SPAN], ">= 3x"),
-    ("txn compare-and-put, 16 x 64", ["txn", "-c16", "-s64"], ">= 5x"),
-    ("9 reads to 1 put, 16 x 16", ["mixed", "-c16", "-s16"], ""),
-    ("lease keepalive, 16 x 16", ["lease-keepalive", "-c16", "-s16", "--leases", "1000"], ""),
-    ("watch, 200 on one prefix", ["watch", "--watchers", "200", "-c4", "-s5"], ">= 2x"),
+    ("put, 16 x 64", ["put", "--connections=16", "--streams=64"], ">= 5x"),
+    ("put, 128 x 1", ["put", "--connections=128"], ">= 3x"),
+    ("linearizable read, 16 x 64", ["range", "--connections=16", "--streams=64"], ">= 3x"),
+    ("linearizable read, 128 x 1", ["range", "--connections=128"], ">= 2.5x"),
+    ("serializable read, 16 x 64", ["range", "--connections=16", "--streams=64", "--serializable"], ">= 3x"),
+    ("serializable read, 128 x 1", ["range", "--connections=128", "--serializable"], ">= 1.8x"),
+    ("range of 100 keys, 16 x 4", ["range", "--connections=16", "--streams=4", *SPAN], ">= 3x"),
+    ("txn compare-and-put, 16 x 64", ["txn", "--connections=16", "--streams=64"], ">= 5x"),
+    ("9 reads to 1 put, 16 x 16", ["mixed", "--connections=16", "--streams=16"], ""),
+    ("lease keepalive, 16 x 16", ["lease-keepalive", "--connections=16", "--streams=16", "--leases", "1000"], ""),
+    ("watch, 200 on one prefix", ["watch", "--watchers", "200", "--connections=4", "--streams=5"], ">= 2x"),
 ]
 CURVE = [1, 4, 16, 64, 256, 1000, 4000, 10000]
 
@@ -82,7 +82,7 @@ def bench(endpoint, *arguments):
 def fill(endpoint, keys, size=256):
     """Puts every key of a key space once, a hundred to a transaction."""
     bench(endpoint, "txn", "--puts", "100", "--sequential", "--key-space", str(keys), "--total", str(keys // 100),
-          "-c4", "-s8", "--value-size", str(size))
+          "--connections=4", "--streams=8", "--value-size", str(size))
 
 
 def drive(cluster, leader, arguments, seconds):
@@ -114,7 +114,7 @@ def measure(kind, seconds, names=None):
                 fill(leader.endpoint, 100_000 if names is None else 1000)
                 filled = True
             if arguments[0] == "lease-keepalive":
-                bench(leader.endpoint, "lease-grant", "--total", "1000", "-s16")
+                bench(leader.endpoint, "lease-grant", "--total", "1000", "--streams=16")
             if arguments[0] == "watch":
                 # Its own prefix, so that history of the others is not in the way.
                 arguments = [*arguments, "--prefix", "watched/"]
@@ -129,7 +129,7 @@ def curve(kind, seconds):
     with Cluster((kind,) * 3) as cluster:
         leader = cluster.leader()
         for connections in CURVE:
-            report = bench(leader.endpoint, "put", f"-c{connections}", "-d", str(seconds), "--warm-up", "1")
+            report = bench(leader.endpoint, "put", f"--connections={connections}", "-d", str(seconds), "--warm-up", "1")
             row = report["results"]["put"]
             points.append((connections, row["per_second"], row["p99"] / 1000))
             print(f"  {connections} connections: {row['per_second']:,.0f}/s, p99 {row['p99'] / 1000:.1f} ms", flush=True)
@@ -138,7 +138,7 @@ def curve(kind, seconds):
 
 def p99_at(kind, rate, seconds):
     with Cluster((kind,) * 3) as cluster:
-        row = bench(cluster.leader().endpoint, "put", "-c16", "-s64", "--rate", str(rate), "-d", str(seconds),
+        row = bench(cluster.leader().endpoint, "put", "--connections=16", "--streams=64", "--rate", str(rate), "-d", str(seconds),
                     "--warm-up", "1")["results"]["put"]
         return row["p99"] / 1000
 
@@ -151,7 +151,7 @@ def million(kind, keys=1_000_000):
         memory = resident_mib(cluster)
         cost = []
         for space in (10_000, 100_000, 1_000_000):
-            row = drive(cluster, cluster.members[0], ["range", "-c16", "-s16", "--key-space", str(space)], 2)
+            row = drive(cluster, cluster.members[0], ["range", "--connections=16", "--streams=16", "--key-space", str(space)], 2)
             cost.append(row["cpu_us"])
         member = cluster.members[0]
         member.stop(60)
