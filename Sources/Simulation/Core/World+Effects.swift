@@ -140,7 +140,7 @@ extension World {
   func tick(_ node: Node) throws(Violation) {
     let interval = UInt64(options.tick) * 1_000_000 / UInt64(1000 + node.drift)
     queue.add(.tick(node.slot, incarnation: node.incarnation), at: now + interval)
-    if now - node.lastTick > 3 * interval, plant != .renewWithoutProof { node.mustProve = true }
+    if now - node.lastTick > 3 * interval { node.mustProve = true }
     node.lastTick = now
     node.ticks += 1
     node.core?.tick()

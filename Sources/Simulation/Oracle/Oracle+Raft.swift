@@ -21,7 +21,9 @@ extension Oracle {
     }
     leaders[soft.term] = (node.id, node.incarnation)
     counts.elections += 1
-    // One that wins late, after a later term has begun, need not know what that committed.
+    // One that wins late, after a later term has had its leader, need not know what that committed:
+    // entries of the term before its own may be among them.
+    guard !leaders.keys.contains(where: { $0 > soft.term }) else { return }
     for index in core.log.firstIndex..<max(highestCommit + 1, core.log.firstIndex)
     where committed[Int(index) - 1].term < soft.term {
       try require(

@@ -33,6 +33,4 @@ package enum Plant: String, CaseIterable, Sendable {
   case revisionFromKeys
   /// Progress is reported ahead of events that wait (etcd #15220).
   case progressTooEarly
-  /// An old leader, back from a pause, renews leases without proof (etcd #15247).
-  case renewWithoutProof
 }

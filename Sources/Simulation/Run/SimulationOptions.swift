@@ -96,13 +96,6 @@ package struct SimulationOptions: Sendable {
   /// Gives a planted bug occasion to show: some need a rare conjunction of faults.
   mutating func favour(_ plant: Plant) {
     switch plant {
-    case .renewWithoutProof:
-      members = 3
-      electionTicks = 4
-      clients = 5
-      pause = 600
-      leaseShare = 40
-      thinkTime = 20_000
     case .readIDReuse:
       members = 3
       pause = 600
