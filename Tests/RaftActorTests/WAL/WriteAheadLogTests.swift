@@ -194,7 +194,7 @@ import Testing
       walError { _ = try log.prepareNextSegment(sliceBytes: 512) }
         == .io(operation: "write", file: LogFixture.directory + "/1.tmp", errno: ENOSPC))
     log.append(hardState: nil, entries: LogFixture.entries(1...50, bytes: 100))
-    fixture.disk.faults[.write] = (2, ENOSPC)
+    fixture.disk.faults[.write] = (3, ENOSPC)
     try log.flush(sync: true)
     #expect(log.segmentCount == 1)
     log.append(hardState: nil, entries: [LogFixture.entry(51)])
