@@ -99,6 +99,8 @@ extension RaftCore {
     let index = Quorum.reached(&scratch)
     guard index > commit, log.term(at: index) == term else { return }
     raiseCommit(to: index)
+    // A member that is removed has to hear of it before it is gone from here.
+    if pendingConfIndex > applied { announcesCommit = true }
     releaseParkedReads()
   }
 

@@ -27,7 +27,7 @@ package struct RaftCore: Sendable {
     package var preVote: Bool
     /// A commit without entries to go with it is told to followers only when the owner calls
     /// ``RaftCore/announceCommit()``, with a read round, or with the next tick; at once if it may
-    /// be one of theirs that waits for it.
+    /// be one of theirs that waits for it, or a change of members.
     package var announcesCommitLazily: Bool
 
     package init(

@@ -83,6 +83,17 @@ import Testing
     #expect(group.core(1).status.peers.map(\.id) == [2, 3])
   }
 
+  @Test func aLazyLeaderTellsAMemberThatItIsRemoved() {
+    var group = CoreGroup([1, 2, 3]) { $0.announcesCommitLazily = true }
+    group.elect(1)
+    _ = group.with(1) { $0.announceCommit() }
+    group.settle()
+    _ = group.with(1) { $0.proposeConfChange(change(.removeNode, 3)) }
+    group.settle()
+    #expect(group.core(1).confState == ConfState(voters: [1, 2]))
+    #expect(group.core(3).confState == ConfState(voters: [1, 2]))
+  }
+
   @Test func lastVoterStays() {
     var core = makeCore(1, members: [1])
     core.applyConfChange(ConfChange(kind: .removeNode, nodeID: 1))
