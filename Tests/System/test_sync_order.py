@@ -45,6 +45,15 @@ def durable_at(record):
     return durable
 
 
+def wait_until_segments_are_ready(cluster):
+    """A new segment is filled and synced bit by bit, without any entry asking for it."""
+    sizes, deadline = None, time.monotonic() + 20
+    while (now := [member.record.stat().st_size for member in cluster.members]) != sizes:
+        assert time.monotonic() < deadline, "the logs are synced without end"
+        sizes = now
+        time.sleep(0.5)
+
+
 def test_a_quorum_syncs_before_the_answer():
     acknowledged = {}
     with RecordedCluster() as cluster:
@@ -73,5 +82,6 @@ def test_the_record_can_tell():
     """Without syncs no put is known to be durable: the test above would fail."""
     with RecordedCluster(flags=["--unsafe-no-fsync"]) as cluster:
         put = grpc.insecure_channel(cluster.leader().endpoint).unary_unary("/etcdserverpb.KV/Put")
+        wait_until_segments_are_ready(cluster)
         put(varint_field(1, b"sync-order") + varint_field(2, b"mark-000000"), timeout=20)
         assert all("mark-000000" not in durable_at(member.record) for member in cluster.members)
