@@ -134,7 +134,8 @@ def test_logins_do_not_hold_up_writes():
 
         def storm(number):
             try:
-                login(cluster.endpoints[0], password="pw" if number % 2 else "wrong")
+                # Each wrong one is a hash of its own; the right one is compared once for all that wait.
+                login(cluster.endpoints[0], password="pw" if number % 2 else f"wrong{number}")
             except Exception as error:  # noqa: BLE001
                 if "authentication failed" not in str(error):
                     failures.append(error)
@@ -151,8 +152,8 @@ def test_logins_do_not_hold_up_writes():
         for thread in threads:
             thread.join(30)
         assert not failures
-        # A hash takes some 50 ms; 200 of them on the loop would be 10 s.
-        assert max(slow) < 2 and puts > 5, (max(slow), puts)
+        # A hash takes some 50 ms; a hundred of them on the loop would be 5 s.
+        assert max(slow) < 2 and puts > 20, (max(slow), puts)
 
 
 def stubs():
@@ -302,10 +303,11 @@ def test_apusctl():
         both("--user", "u1:p1", "get", "zzz")
         both("--user", "root", "--password", "rootpw", "put", "k", "v")
         both("--user", "root", "get", "k", stdin="rootpw\n")
-        assert both("--user", "u1:p1", "get", "k").returncode == 1
+        assert both("--user", "u1:p1", "get", "k").returncode == 0
+        assert both("--user", "u1:p1", "put", "k", "w").returncode == 1
         assert apusctl(*ROOT, "user", "passwd", "u1", "--interactive=false", stdin="p2\n").stdout \
             == "Password updated\n"
-        assert apusctl("--user", "u1:p2", "get", "foo2").returncode == 1
+        assert apusctl("--user", "u1:p2", "put", "foo2", "v").returncode == 0
         assert apusctl(*ROOT, "user", "revoke-role", "u1", "r1").stdout \
             == "Role r1 is revoked from user u1\n"
         assert apusctl(*ROOT, "role", "delete", "r1").stdout == "Role r1 deleted\n"
