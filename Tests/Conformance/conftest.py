@@ -1,5 +1,4 @@
 import pathlib
-import shutil
 import sys
 
 import pytest
@@ -8,15 +7,13 @@ HERE = pathlib.Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "System")]
 
 import driver  # noqa: E402
-import stubs  # noqa: E402
+import protos  # noqa: E402
 from differences import DIFFERENCES  # noqa: E402
 
 
 @pytest.fixture(scope="session")
 def api():
-    modules = stubs.load()
-    yield modules
-    shutil.rmtree(modules.folder, ignore_errors=True)
+    return protos.load()
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ import dataclasses
 import itertools
 from collections import defaultdict
 
+import protos
 from google.protobuf.message import DecodeError
 
-from . import stubs
 from .history import NEVER, OK, REFUSED, UNKNOWN
 from .model import DELETE, PUT, Past, View, contains, did_change, puts_of, without_headers
 from .wal import CONFIGURATION, PAYLOAD, fields
@@ -76,7 +76,7 @@ class Checker:
     # Phase A: what happened, by revision.
 
     def collect_events(self):
-        kv_type = stubs.load().kv.KeyValue
+        kv_type = protos.load().kv.KeyValue
         for watch in self.history.watches:
             if not watch.collector:
                 continue
@@ -101,7 +101,7 @@ class Checker:
                         self.events[revision] = [a if a[3] is not None else b for a, b in zip(known, found)]
 
     def replay(self):
-        kv_type = stubs.load().kv.KeyValue
+        kv_type = protos.load().kv.KeyValue
         for revision in range(2, max(self.events, default=1) + 1):
             if revision not in self.events:
                 self.report("A2", 0, f"no collector saw revision {revision}")
@@ -374,7 +374,7 @@ class Checker:
 
     def check_order(self, agreed):
         """Each put is in the log, as often as in the store's history and in the same order."""
-        raft = stubs.load().internal
+        raft = protos.load().internal
         revisions = {(key, kv.value): revision for revision, events in self.events.items()
                      for kind, key, kv, _ in events if kind == PUT}
         first, shown = min(agreed), 0

@@ -10,9 +10,9 @@ import tempfile
 import time
 
 import grpc
+import protos
 from harness import PROGRAMS, Cluster, Member
 
-from . import stubs
 from .powercut import Disk
 from .proxy import ProxyProcess
 
@@ -115,7 +115,7 @@ class FaultMember(Member):
 
     def status(self, timeout=0.5):
         """What the member says of itself, or None."""
-        api = stubs.load()
+        api = protos.load()
         with grpc.insecure_channel(self.endpoint, [("grpc.use_local_subchannel_pool", 1)]) as channel:
             try:
                 return api.grpc.MaintenanceStub(channel).Status(api.rpc.StatusRequest(), timeout=timeout)

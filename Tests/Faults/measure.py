@@ -4,7 +4,8 @@ import statistics
 import threading
 import time
 
-from . import stubs
+import protos
+
 from .injectors import FaultCluster
 from .recorder import Stubs
 
@@ -17,7 +18,7 @@ class Writer(threading.Thread):
 
     def __init__(self, cluster, member, number, pause=0.0):
         super().__init__(daemon=True)
-        self.api, self.member, self.number, self.pause = stubs.load(), member, number, pause
+        self.api, self.member, self.number, self.pause = protos.load(), member, number, pause
         self.calls, self.over = Stubs(self.api, member.endpoint), threading.Event()
         self.done = []  # (returned, seconds)
 

@@ -2,7 +2,7 @@
 
 import bisect
 
-from . import stubs
+import protos
 
 PUT, DELETE = 0, 1
 
@@ -69,7 +69,7 @@ class View:
         return getattr(self, "_" + kind)(request)
 
     def _range(self, request):
-        rpc = stubs.load().rpc
+        rpc = protos.load().rpc
         rows = self.rows(request.key, request.range_end, max(request.revision, 0))
         response = rpc.RangeResponse(count=len(rows))
         if request.count_only:
@@ -89,7 +89,7 @@ class View:
         return response
 
     def _put(self, request):
-        api = stubs.load()
+        api = protos.load()
         old = self.get(request.key)
         new = api.kv.KeyValue(
             key=request.key, value=old.value if request.ignore_value and old else request.value,
@@ -105,11 +105,11 @@ class View:
         for kv in rows:
             self.changed[kv.key] = None
             self.effects.append((DELETE, kv.key, None, kv))
-        return stubs.load().rpc.DeleteRangeResponse(
+        return protos.load().rpc.DeleteRangeResponse(
             deleted=len(rows), prev_kvs=rows if request.prev_kv else [])
 
     def _txn(self, request):
-        rpc = stubs.load().rpc
+        rpc = protos.load().rpc
         response = rpc.TxnResponse(succeeded=all(map(self.holds, request.compare)))
         for op in request.success if response.succeeded else request.failure:
             match op.WhichOneof("request"):
@@ -130,11 +130,11 @@ class View:
             if old is not None and old.lease == request.ID:
                 self.changed[key] = None
                 self.effects.append((DELETE, key, None, old))
-        return stubs.load().rpc.LeaseRevokeResponse()
+        return protos.load().rpc.LeaseRevokeResponse()
 
     def holds(self, compare):
         """Whether one guard is true here."""
-        api = stubs.load()
+        api = protos.load()
         rows = self.rows(compare.key, compare.range_end)
         if not rows:
             if compare.target == api.rpc.Compare.VALUE:

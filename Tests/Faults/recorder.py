@@ -7,8 +7,8 @@ import threading
 import time
 
 import grpc
+import protos
 
-from . import stubs
 from .history import DEFINITE, OK, REFUSED, UNKNOWN, Op, Watch
 
 CHANNEL_OPTIONS = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.min_reconnect_backoff_ms", 50),
@@ -27,7 +27,7 @@ class Recorder:
 
     def __init__(self, history, members):
         self.history, self.members = history, members
-        self.api = stubs.load()
+        self.api = protos.load()
         self.op_ids, self.client_ids = itertools.count(1), itertools.count(1)
         self.watch_ids = itertools.count(1)
         self.halt = threading.Event()  # no new operations

@@ -12,8 +12,9 @@ import traceback
 from collections import Counter
 
 import grpc
+import protos
 
-from . import scenarios, stubs, wal
+from . import scenarios, wal
 from .checker import check
 from .history import OK, REFUSED, UNKNOWN, History
 from .injectors import FaultCluster

@@ -3,14 +3,15 @@
 import copy
 import random
 
+import protos
 import pytest
 
-from . import stubs, wal
+from . import wal
 from .checker import check
 from .history import NEVER, OK, REFUSED, UNKNOWN, History, Op, Watch
 from .model import DELETE, Past, View, did_change
 
-api = stubs.load()
+api = protos.load()
 rpc, kv = api.rpc, api.kv
 STEP = 1_000_000  # nanoseconds between two operations
 

@@ -1,14 +1,12 @@
-import importlib
 import pathlib
-import subprocess
 import sys
-import tempfile
 
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-from harness import ROOT, Cluster  # noqa: E402
+import protos  # noqa: E402
+from harness import Cluster  # noqa: E402
 
 
 def pytest_collection_modifyitems(items):
@@ -22,22 +20,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def api():
-    """Python classes and stubs made from the project's own .proto files."""
-    folder = tempfile.mkdtemp(prefix="apus-proto-")
-    protos = sorted((ROOT / "protos").glob("*.proto"))
-    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'protos'}",
-                    f"--python_out={folder}", f"--grpc_python_out={folder}",
-                    *map(str, protos)], check=True)
-    sys.path.insert(0, folder)
-
-    class Modules:
-        rpc = importlib.import_module("rpc_pb2")
-        grpc = importlib.import_module("rpc_pb2_grpc")
-        kv = importlib.import_module("kv_pb2")
-        health = importlib.import_module("health_pb2")
-        health_grpc = importlib.import_module("health_pb2_grpc")
-
-    return Modules
+    return protos.load()
 
 
 @pytest.fixture(scope="module")

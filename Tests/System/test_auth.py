@@ -7,6 +7,7 @@ import time
 import urllib.error
 import urllib.request
 
+import protos
 import pytest
 from harness import BUILD, Cluster
 
@@ -156,23 +157,9 @@ def test_logins_do_not_hold_up_writes():
         assert max(slow) < 2 and puts > 20, (max(slow), puts)
 
 
-def stubs():
-    import sys
-    import pathlib
-    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "Conformance"))
-    import stubs as generated
-    global API
-    if API is None:
-        API = generated.load()
-    return API
-
-
-API = None
-
-
 def login(endpoint, name="app", password="pw"):
     import grpc
-    api = stubs()
+    api = protos.load()
     with grpc.insecure_channel(endpoint) as channel:
         return api.grpc.AuthStub(channel).Authenticate(
             api.rpc.AuthenticateRequest(name=name, password=password), timeout=60).token
@@ -180,7 +167,7 @@ def login(endpoint, name="app", password="pw"):
 
 def put(endpoint, token):
     import grpc
-    api = stubs()
+    api = protos.load()
     with grpc.insecure_channel(endpoint) as channel:
         api.grpc.KVStub(channel).Put(api.rpc.PutRequest(key=b"app/k"), metadata=(("token", token),),
                                      timeout=30)

@@ -1,7 +1,6 @@
 """The Election and Lock services: the same scenarios on Apus and on etcd, through every member."""
 
 import concurrent.futures
-import importlib
 import itertools
 import queue
 import random
@@ -50,12 +49,12 @@ class Client:
         # watch is overtaken by a compaction.
         self.settling = 0 if cluster.members[member].kind == "apus" else 0.2
         endpoint = cluster.endpoints[member]
-        self.election_types = importlib.import_module("v3election_pb2")
-        self.lock_types = importlib.import_module("v3lock_pb2")
+        self.election_types = api.election
+        self.lock_types = api.lock
         self.channel = grpc.insecure_channel(endpoint, options=[("grpc.use_local_subchannel_pool", 1)])
         self.kv, self.lease = api.grpc.KVStub(self.channel), api.grpc.LeaseStub(self.channel)
-        self.election = importlib.import_module("v3election_pb2_grpc").ElectionStub(self.channel)
-        self.locks = importlib.import_module("v3lock_pb2_grpc").LockStub(self.channel)
+        self.election = api.election_grpc.ElectionStub(self.channel)
+        self.locks = api.lock_grpc.LockStub(self.channel)
 
     def __enter__(self):
         return self

@@ -5,8 +5,8 @@ import time
 from collections import Counter
 
 import grpc
+import protos
 
-from .. import stubs
 from ..recorder import Stubs
 
 ALL = {}
@@ -54,7 +54,7 @@ class Context:
         self.injected = 0
         self.counts = Counter()  # of what was hit, where a scenario has many points to hit
         self.problems = []  # liveness and start-up problems, as text
-        self.api = stubs.load()
+        self.api = protos.load()
         self.connections = {}
 
     @property
@@ -135,7 +135,7 @@ class Context:
 
 def answered(member, name, request, timeout=5):
     """A maintenance call whose failure is no news."""
-    api = stubs.load()
+    api = protos.load()
     calls = Stubs(api, member.endpoint)
     try:
         return getattr(calls.maintenance, name)(request, timeout=timeout)

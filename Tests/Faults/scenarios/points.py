@@ -7,7 +7,8 @@ has a part, after letting some such calls pass. What makes the call happen is th
 import threading
 import time
 
-from .. import stubs
+import protos
+
 from ..recorder import Stubs
 from .base import SMALL_LOG, answered, scenario
 from .power import cut
@@ -25,7 +26,7 @@ def nothing(ctx, member):
 
 def fill_log(ctx, member):
     """Transactions that change nothing, so that no client can see them, but go through the log: a segment full."""
-    api = stubs.load()
+    api = protos.load()
     calls = Stubs(api, ctx.leader().endpoint)
     never = api.rpc.Compare(key=b"never", target=api.rpc.Compare.VERSION, result=api.rpc.Compare.EQUAL, version=7)
     put = api.rpc.RequestOp(request_put=api.rpc.PutRequest(key=b"never", value=bytes(BIG)))
