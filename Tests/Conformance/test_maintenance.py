@@ -1,6 +1,7 @@
 """Cluster and Maintenance: members, status, alarms and their effect, hashes, snapshots."""
 
 import hashlib
+import time
 
 ALL = {"key": b"\0", "range_end": b"\0"}
 
@@ -137,6 +138,8 @@ def test_hash_kv(same):
             if n % 4 == 3:
                 s.call("KV.DeleteRange", key=b"k%d" % (n % 6), range_end=b"k4")
         now = s.revision()
+        if s.kind != "apus":  # 3.5.1 hashes wrongly, now and then, while its next commit is under way.
+            time.sleep(0.3)
         for revision in range(base, now + 3):
             s.call("Maintenance.HashKV", revision=revision)
         s.call("Maintenance.HashKV")

@@ -103,6 +103,7 @@ def measure(kind, seconds, names=None):
         leader = cluster.leader()
         if names is None:
             results["resident memory, idle"] = {"rate": resident_mib(cluster)}
+            time.sleep(5)  # New members still prepare their files.
             before = cpu_seconds(cluster)
             time.sleep(2)
             results["processor time, idle"] = {"rate": (cpu_seconds(cluster) - before) / 2 * 100}

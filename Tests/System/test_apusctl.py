@@ -174,7 +174,9 @@ def test_a_value_from_standard_input_is_kept_byte_for_byte(cluster):
 def follow(program, cluster, *arguments, seconds=1.0):
     """What a watch has printed after a while."""
     process = subprocess.Popen([str(program), "--endpoints", ",".join(cluster.endpoints), "watch", *arguments],
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={"PATH": "/usr/bin:/bin"})
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={"PATH": "/usr/bin:/bin"},
+                               # Whoever runs the tests in the background may have had it ignored.
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     time.sleep(seconds)
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=10)
