@@ -167,14 +167,3 @@ final class OnceFlag: Sendable {
 
   func take() -> Bool { isSet.exchange(false, ordering: .relaxed) }
 }
-
-/// Passes messages on to an actor that is made after the one that sends them.
-final class Relay<Message>: Sendable {
-  private let target = Mutex<(@Sendable (Message) -> Void)?>(nil)
-
-  func connect(_ target: @escaping @Sendable (Message) -> Void) {
-    self.target.withLock { $0 = target }
-  }
-
-  func send(_ message: Message) { target.withLock { $0 }?(message) }
-}

@@ -67,21 +67,6 @@ extension World {
   }
 
   /// Whether the client still waits for the answer to that request.
-  func waits(_ client: Int, _ operation: UInt64) -> Bool {
-    clients[client].operation == operation && clients[client].isWaiting
-  }
-
-  func timedOut(_ client: Int, _ operation: UInt64) { finish(client, operation) }
-
-  /// The client has its answer, or has given up.
-  func finish(_ number: Int, _ operation: UInt64, after milliseconds: UInt64 = 0) {
-    guard clients[number].operation == operation, clients[number].isWaiting else { return }
-    clients[number].isWaiting = false
-    queue.add(
-      .client(number),
-      at: now + milliseconds * Self.millisecond + 1_000 + delay(options.thinkTime))
-  }
-
   // MARK: - Writes
 
   private func propose(

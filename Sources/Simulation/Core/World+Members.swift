@@ -7,12 +7,7 @@ import StoreActor
 extension World {
   /// The way a static cluster starts: one committed entry per member.
   func bootstrap() throws(Violation) {
-    let ids = (1...options.members).map { MemberID($0) * 10 }
-    let entries = ids.enumerated().map { position, id in
-      Entry(
-        term: 1, index: LogIndex(position + 1), kind: .configurationChange,
-        data: ConfChange(kind: .addNode, nodeID: id, context: Self.context(id)).encoded())
-    }
+    let (ids, entries) = firstMembers()
     oracle.bootstrap(entries)
     var first = StoreImage()
     for id in ids {
@@ -33,14 +28,7 @@ extension World {
       try start(node)
     }
     oracle.voters[LogIndex(entries.count)] = first.membership.confState
-    for client in 0..<options.clients {
-      clients.append(Client(number: client))
-      queue.add(.client(client), at: UInt64(draw(1...200)) * Self.millisecond)
-    }
-    for watcher in 0..<options.watchers {
-      watchers.append(makeWatcher(watcher))
-      queue.add(.watcher(watcher), at: UInt64(draw(1...2000)) * Self.millisecond)
-    }
+    addClientsAndWatchers()
   }
 
   static func context(_ id: MemberID, learner: Bool = false, promote: Bool = false) -> Bytes {

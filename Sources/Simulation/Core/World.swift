@@ -9,8 +9,8 @@ import StoreActor
 /// Code under test: `RaftCore`, `StateMachine` and all below it, `Lessor`, `WatchHub`. What the actors
 /// around them do is modelled here, after their contracts; the actors themselves run in the second
 /// layer. Time is nanoseconds since the start.
-package final class World {
-  enum Event {
+package final class World: SimulatedWorld {
+  enum Event: WorldEvent {
     case tick(Int, incarnation: Int)
     case deliver(Packet)
     case flushed(Int, incarnation: Int)
@@ -83,35 +83,16 @@ package final class World {
     let drawn = options ?? SimulationOptions.random(&generator)
     self.options = drawn
     random = SeededGenerator(seed: seed)
-    let electionTimeout = UInt64(drawn.electionTicks) * UInt64(drawn.tick) * 1000
-    oracle = Oracle(keys: drawn.keys, ttlMin: Lessor.ttlMin(electionTimeout: electionTimeout))
+    oracle = Oracle(
+      keys: drawn.keys, ttlMin: Lessor.ttlMin(electionTimeout: drawn.electionTimeout))
   }
-
-  var electionTimeout: UInt64 { UInt64(options.electionTicks) * UInt64(options.tick) * 1000 }
 
   // MARK: - Running
 
   /// Faults and load, then healing: the cluster must agree and serve again.
-  package func run() throws(Violation) {
-    do {
-      try bootstrap()
-      queue.add(.faults, at: 20 * Self.millisecond)
-      try run(until: UInt64(options.seconds) * Self.second)
-      try heal()
-    } catch {
-      trace.note(now, "VIOLATION \(error)")
-      throw error
-    }
-  }
+  package func run() throws(Violation) { try simulate() }
 
-  func run(until end: UInt64) throws(Violation) {
-    while now < end, let (due, event) = queue.next() {
-      now = max(now, due)
-      try handle(event)
-    }
-  }
-
-  private func handle(_ event: Event) throws(Violation) {
+  func handle(_ event: Event) throws(Violation) {
     switch event {
     case .tick(let slot, let incarnation):
       guard let node = live(slot, incarnation, event) else { return }
@@ -146,7 +127,7 @@ package final class World {
       nodes[slot].isRemoved = true
       stop(nodes[slot])
     case .client(let client): try act(client)
-    case .timeout(let client, let operation): timedOut(client, operation)
+    case .timeout(let client, let operation): finish(client, operation)
     case .keepAlive(let slot, let client, let operation, let lease):
       guard nodes[slot].isRunning, live(slot, nodes[slot].incarnation, event) != nil else { return }
       try keepAlive(lease, on: nodes[slot], client, operation)
@@ -178,23 +159,4 @@ package final class World {
     return node
   }
 
-  func slot(of id: MemberID) -> Int? {
-    let slot = Int(id / 10) - 1
-    return slot >= 0 && slot < nodes.count ? slot : nil
-  }
-
-  // MARK: - Chance
-
-  func chance(_ part: Int, of whole: Int) -> Bool {
-    part > 0 && Int.random(in: 0..<whole, using: &random) < part
-  }
-
-  func draw(_ range: ClosedRange<Int>) -> Int { Int.random(in: range, using: &random) }
-
-  /// Nanoseconds, most often well below `microseconds`.
-  func delay(_ microseconds: Int) -> UInt64 {
-    guard microseconds > 0 else { return 0 }
-    let most = draw(0...3) == 0 ? microseconds : max(1, microseconds / 4)
-    return UInt64(draw(0...most)) * 1000
-  }
 }

@@ -37,14 +37,6 @@ extension MemberWorld {
     collect(node)
   }
 
-  func finish(_ number: Int, _ operation: UInt64, after milliseconds: UInt64 = 0) {
-    guard clients[number].operation == operation, clients[number].isWaiting else { return }
-    clients[number].isWaiting = false
-    queue.add(
-      .client(number),
-      at: now + milliseconds * World.millisecond + 1_000 + delay(options.thinkTime))
-  }
-
   private func propose(
     _ command: Command, on node: MemberNode, _ client: Int, _ operation: UInt64
   ) {
@@ -164,6 +156,14 @@ extension MemberWorld {
   }
 
   // MARK: - Watchers
+
+  /// Never asks for previous values: the first layer checks those.
+  func makeWatcher(_ number: Int) -> Watcher {
+    let from = draw(0...options.keys - 1)
+    return Watcher(
+      number: number, from: from, to: draw(from + 1...options.keys), wantsPrevious: false,
+      wantsProgress: chance(1, of: 2))
+  }
 
   func act(watcher number: Int) {
     queue.add(.watcher(number), at: now + UInt64(draw(100...1000)) * World.millisecond)

@@ -4,7 +4,6 @@ import EtcdAPI
 import Glibc
 import RaftActor
 import StoreActor
-import Synchronization
 
 // Making members' disks, starting processes on them, and ending them.
 
@@ -23,12 +22,7 @@ extension MemberWorld {
 
   /// The first start of all members: one committed entry per member, in the log.
   func bootstrap() throws(Violation) {
-    let ids = (1...options.members).map { MemberID($0) * 10 }
-    let entries = ids.enumerated().map { position, id in
-      Entry(
-        term: 1, index: LogIndex(position + 1), kind: .configurationChange,
-        data: ConfChange(kind: .addNode, nodeID: id, context: World.context(id)).encoded())
-    }
+    let (ids, entries) = firstMembers()
     oracle.bootstrap(entries)
     oracle.ruledCommit = .max
     for id in ids {
@@ -37,18 +31,7 @@ extension MemberWorld {
       try createLog(node, state, entries)
       try start(node)
     }
-    for client in 0..<options.clients {
-      clients.append(Client(number: client))
-      queue.add(.client(client), at: UInt64(draw(1...200)) * World.millisecond)
-    }
-    for watcher in 0..<options.watchers {
-      let from = draw(0...options.keys - 1)
-      watchers.append(
-        Watcher(
-          number: watcher, from: from, to: draw(from + 1...options.keys), wantsPrevious: false,
-          wantsProgress: chance(1, of: 2)))
-      queue.add(.watcher(watcher), at: UInt64(draw(1...2000)) * World.millisecond)
-    }
+    addClientsAndWatchers()
   }
 
   func makeNode(_ id: MemberID) -> MemberNode {
@@ -195,7 +178,8 @@ extension MemberWorld {
     let writer = BackendWriter(
       backend: backend, executor: backendThread, exporter: exportThread,
       later: { later.send($1) }, report: { reports.send(.backend($0)) })
-    later.connect(writer.inbox)
+    let writerInbox = writer.inbox
+    later.connect { writerInbox.send($0) }
     let store = KVStore(
       machine: machine, backend: backend, backendInbox: writer.inbox,
       settings: KVStore.Settings(
@@ -205,7 +189,7 @@ extension MemberWorld {
       executor: storeThread, tokens: TokenBoard(ttl: .max),
       outlets: storeOutlets(raft.inbox, outbox), clock: { clock.now })
     let storeInbox = store.inbox
-    reports.connect(storeInbox)
+    reports.connect { storeInbox.send($0) }
     let logInbox = logWriter.inbox
     let folder = node.folder
     logWriter.start()
@@ -320,13 +304,4 @@ extension MemberWorld {
     for name in list(folder) { unlink("\(folder)/\(name)") }
     rmdir(folder)
   }
-}
-
-/// Passes inputs on to an actor that is made after the one that sends them.
-private final class Relay<Input: Sendable>: Sendable {
-  private let target = Mutex<Inbox<Input>?>(nil)
-
-  func connect(_ inbox: Inbox<Input>) { target.withLock { $0 = inbox } }
-
-  func send(_ input: Input) { target.withLock { $0 }?.send(input) }
 }

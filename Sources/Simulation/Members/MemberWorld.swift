@@ -11,8 +11,8 @@ import StoreActor
 ///
 /// The network, the log's disk, the clocks and the gateway are simulated. The store's file is a real one
 /// in a folder of its own: LMDB's own crash safety is not under test.
-package final class MemberWorld {
-  enum Event {
+package final class MemberWorld: SimulatedWorld {
+  enum Event: WorldEvent {
     case turn(Int, executor: Int, incarnation: Int)
     case tick(Int, incarnation: Int)
     case deliver(MemberPacket)
@@ -74,13 +74,11 @@ package final class MemberWorld {
     self.options = options
     trace = Trace(linesMax: storyLines)
     random = SeededGenerator(seed: seed)
-    let electionTimeout = UInt64(options.electionTicks) * UInt64(options.tick) * 1000
-    oracle = Oracle(keys: options.keys, ttlMin: Lessor.ttlMin(electionTimeout: electionTimeout))
+    oracle = Oracle(
+      keys: options.keys, ttlMin: Lessor.ttlMin(electionTimeout: options.electionTimeout))
     let base = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp"
     root = "\(base)/apus-simulation-\(getpid())-\(seed)"
   }
-
-  var electionTimeout: UInt64 { UInt64(options.electionTicks) * UInt64(options.tick) * 1000 }
 
   package func run() throws(Violation) {
     mkdir(root, 0o700)
@@ -93,25 +91,10 @@ package final class MemberWorld {
       }
       rmdir(root)
     }
-    do {
-      try bootstrap()
-      queue.add(.faults, at: 20 * World.millisecond)
-      try run(until: UInt64(options.seconds) * World.second)
-      try heal()
-    } catch {
-      trace.note(now, "VIOLATION \(error)")
-      throw error
-    }
+    try simulate()
   }
 
-  func run(until end: UInt64) throws(Violation) {
-    while now < end, let (due, event) = queue.next() {
-      now = max(now, due)
-      try handle(event)
-    }
-  }
-
-  private func handle(_ event: Event) throws(Violation) {
+  func handle(_ event: Event) throws(Violation) {
     switch event {
     case .turn(let slot, let executor, let incarnation):
       guard let node = live(slot, incarnation, event), let actors = node.actors else { return }
@@ -282,20 +265,4 @@ package final class MemberWorld {
     oracle.counts.elections += 1
   }
 
-  func slot(of id: MemberID) -> Int? {
-    let slot = Int(id / 10) - 1
-    return slot >= 0 && slot < nodes.count ? slot : nil
-  }
-
-  func chance(_ part: Int, of whole: Int) -> Bool {
-    part > 0 && Int.random(in: 0..<whole, using: &random) < part
-  }
-
-  func draw(_ range: ClosedRange<Int>) -> Int { Int.random(in: range, using: &random) }
-
-  func delay(_ microseconds: Int) -> UInt64 {
-    guard microseconds > 0 else { return 0 }
-    let most = draw(0...3) == 0 ? microseconds : max(1, microseconds / 4)
-    return UInt64(draw(0...most)) * 1000
-  }
 }

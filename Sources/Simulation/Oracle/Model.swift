@@ -159,7 +159,4 @@ struct Model {
     }
     return found
   }
-
-  /// A lease that holds a key now, if any does.
-  func hasKeys(of lease: LeaseID) -> Bool { keys.contains { $0.last?.lease == lease } }
 }

@@ -49,6 +49,9 @@ package struct SimulationOptions: Sendable {
 
   package init() {}
 
+  /// Nanoseconds.
+  var electionTimeout: UInt64 { UInt64(electionTicks) * UInt64(tick) * 1000 }
+
   /// Swarm testing: each seed draws its own mix of faults, and leaves some out.
   package static func random(_ generator: inout SeededGenerator) -> SimulationOptions {
     var options = SimulationOptions()
