@@ -1,3 +1,4 @@
+import Actors
 import Base
 import Glibc
 
@@ -13,7 +14,7 @@ package enum MemberProgram {
       return 1
     }
     log.write(records)
-    raiseFileLimit()
+    DescriptorLimit.raise()
     if let reason = resourceProblem(configuration) {
       log.fatal("the member cannot start", ("error", reason))
       return 1
@@ -31,12 +32,9 @@ package enum MemberProgram {
   static let descriptorsReserved = 150
 
   private static func resourceProblem(_ configuration: MemberConfiguration) -> String? {
-    var limit = rlimit()
-    if getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0,
-      limit.rlim_cur <= UInt64(descriptorsReserved)
-    {
+    if let limit = DescriptorLimit.current, limit <= UInt64(descriptorsReserved) {
       return "file descriptor limit of etcd process is too low; please set higher (ulimit -n, or "
-        + "LimitNOFILE in the unit): it is \(limit.rlim_cur), and \(descriptorsReserved) are taken "
+        + "LimitNOFILE in the unit): it is \(limit), and \(descriptorsReserved) are taken "
         + "for the member itself"
     }
     // Pages are locked as they come into use: the store's file is mapped far beyond its size.
@@ -56,14 +54,6 @@ package enum MemberProgram {
     signal(number, SIG_DFL)
     raise(number)
     return 128 + number
-  }
-
-  /// As many connections as the system allows.
-  private static func raiseFileLimit() {
-    var limit = rlimit()
-    guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
-    limit.rlim_cur = limit.rlim_max
-    _ = setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
   }
 }
 

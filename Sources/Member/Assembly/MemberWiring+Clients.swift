@@ -54,15 +54,13 @@ extension MemberWiring {
       keepaliveTimeout: configuration.keepaliveTimeout.nanoseconds,
       slowRequest: configuration.warningUnaryRequestDuration.nanoseconds,
       slowApply: configuration.warningApplyDuration.nanoseconds,
-      usesCertificateNames: configuration.clientSecurity.clientCertAuth,
       connectionsMax: Self.connectionsMax, http: httpSettings)
   }
 
   /// What the process may open, less some for files and peers, as in etcd.
   private static var connectionsMax: Int {
-    var limit = rlimit()
-    guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return 1024 }
-    return max(64, Int(clamping: limit.rlim_cur) - 150)
+    guard let limit = DescriptorLimit.current else { return 1024 }
+    return max(64, Int(clamping: limit) - MemberProgram.descriptorsReserved)
   }
 
   private var httpSettings: HTTPSettings {

@@ -121,7 +121,7 @@ extension MemberWiring {
       },
       authChanged: { gateway.send(.authChanged) },
       compactionFinished: { compaction in
-        metrics.finished(compaction, unixSeconds: Int64(time(nil)))
+        metrics.finished(compaction, unixSeconds: unixSeconds())
         log.finished(compaction)
       },
       pause: { pauses.send($0) },

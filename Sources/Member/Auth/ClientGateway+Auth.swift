@@ -65,35 +65,38 @@ extension ClientGateway {
 
   private func userAdd(_ handle: CallHandle, _ message: UnsafeRawBufferPointer) throws {
     var request = try Etcdserverpb_AuthUserAddRequest(copying: message)
-    guard !request.options.noPassword else {
-      request.password = ""
-      return try proposeAuth(handle, .authUserAdd, try request.serializedBytes())
+    guard request.options.noPassword else {
+      return try proposeHashed(
+        .authUserAdd, request, password: \.password, hash: \.hashedPassword, for: handle)
     }
-    guard !hasOldMembers else {
-      return try proposeAuth(handle, .authUserAdd, Bytes(message))
-    }
-    let password = request.password
     request.password = ""
-    let hashless = request
-    try hash(password, for: handle) { hash in
-      var complete = hashless
-      complete.hashedPassword = hash
-      try self.proposeAuth(handle, .authUserAdd, try complete.serializedBytes())
-    }
+    try proposeAuth(handle, .authUserAdd, try request.serializedBytes())
   }
 
   private func changePassword(_ handle: CallHandle, _ message: UnsafeRawBufferPointer) throws {
-    var request = try Etcdserverpb_AuthUserChangePasswordRequest(copying: message)
-    guard !request.password.isEmpty, !hasOldMembers else {
+    let request = try Etcdserverpb_AuthUserChangePasswordRequest(copying: message)
+    guard !request.password.isEmpty else {
       return try proposeAuth(handle, .authUserChangePassword, Bytes(message))
     }
-    let password = request.password
-    request.password = ""
-    let hashless = request
-    try hash(password, for: handle) { hash in
-      var complete = hashless
-      complete.hashedPassword = hash
-      try self.proposeAuth(handle, .authUserChangePassword, try complete.serializedBytes())
+    try proposeHashed(
+      .authUserChangePassword, request, password: \.password, hash: \.hashedPassword, for: handle)
+  }
+
+  /// Proposes a request with its password hashed; as it came if members of etcd 3.4 are there, which
+  /// read no hash.
+  private func proposeHashed<Request: SwiftProtobuf.Message>(
+    _ kind: InternalRequestEnvelope.Kind, _ request: Request,
+    password: WritableKeyPath<Request, String>, hash: WritableKeyPath<Request, String>,
+    for handle: CallHandle
+  ) throws {
+    guard !hasOldMembers else {
+      return try proposeAuth(handle, kind, try request.serializedBytes())
+    }
+    try self.hash(request[keyPath: password], for: handle) { made in
+      var complete = request
+      complete[keyPath: password] = ""
+      complete[keyPath: hash] = made
+      try self.proposeAuth(handle, kind, try complete.serializedBytes())
     }
   }
 

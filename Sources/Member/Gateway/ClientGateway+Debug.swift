@@ -1,3 +1,4 @@
+import Actors
 import Base
 import Foundation
 import Glibc
@@ -9,12 +10,10 @@ extension ClientGateway {
   /// `/debug/vars`: the variables that etcd publishes under Go's expvar, in its order.
   func debugVariables() -> PageResponse {
     refreshStatus()
-    var limit = rlimit()
-    getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
     let text = """
       {
       "cmdline": \(JSONText.array(settings.http.commandLine)),
-      "file_descriptor_limit": \(limit.rlim_cur),
+      "file_descriptor_limit": \(DescriptorLimit.current ?? 0),
       "memstats": \(ProfilePages.memoryStatistics),
       "raft.status": \(raftVariables)
       }

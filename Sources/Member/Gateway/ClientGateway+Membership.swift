@@ -1,7 +1,6 @@
 import Actors
 import Base
 import EtcdAPI
-import Glibc
 import HTTP
 import RaftActor
 import StoreActor
@@ -59,7 +58,7 @@ extension ClientGateway {
     try requireRoot(handle)
     try rules.checkAdd(isLearner: request.isLearner)
     let record = MemberRecord(
-      id: Identity.memberID(peerURLs: urls, addedAt: Int64(time(nil))), peerURLs: urls,
+      id: Identity.memberID(peerURLs: urls, addedAt: unixSeconds()), peerURLs: urls,
       isLearner: request.isLearner)
     submit(
       MemberChange(

@@ -89,6 +89,8 @@ actor ClientGateway {
   private static let idleBeforeEviction: UInt64 = 5 * 1_000_000_000
   /// Connections that may wait for the member to join.
   static let earlyConnectionsMax = 1024
+  /// Brief reads of one turn that are answered on the loop's thread if the store's sleeps.
+  static let readsServedHereMax = 4
 
   nonisolated let executor: EventLoop
   nonisolated var unownedExecutor: UnownedSerialExecutor {
@@ -123,7 +125,6 @@ actor ClientGateway {
   var electedAt: UInt64?
   var proposals: (ids: [UInt64], payloads: [Bytes]) = ([], [])
   var storeReads: [StoreRead] = []
-  static let readsServedHereMax = 4
   var leaseReads: [StoreRead] = []
   var watchCommands: [WatchCommand] = []
   var watchStreams: [UInt64: WatchStream] = [:]
@@ -370,7 +371,7 @@ actor ClientGateway {
       id: nextConnection, stream: stream, protocols: protocols, configuration: configuration,
       handlers: handlers, now: executor.now)
     nextConnection += 1
-    if settings.usesCertificateNames {
+    if auth.usesCertificateNames {
       connection.certificateCommonName = stream.verifiedCertificate?.commonName
     }
     connections[connection.id] = connection
@@ -478,8 +479,6 @@ struct GatewaySettings: Sendable {
   var keepaliveTimeout: UInt64
   var slowRequest: UInt64
   var slowApply: UInt64
-  /// `--client-cert-auth`: a verified certificate's common name is that of a user.
-  var usesCertificateNames: Bool
   /// Client connections open at a time.
   var connectionsMax: Int
   var http: HTTPSettings

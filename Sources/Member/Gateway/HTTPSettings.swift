@@ -1,3 +1,4 @@
+import Base
 import HTTP
 import StoreActor
 
@@ -10,8 +11,6 @@ struct HTTPSettings: Sendable {
   /// Whether the API is served in JSON.
   var servesGateway = true
   var servesProfiles = false
-  /// HTTP has addresses of its own: the client addresses serve gRPC alone.
-  var hasOwnAddresses = false
   /// The program and its arguments.
   var commandLine: [String] = []
 

@@ -22,7 +22,6 @@ package struct RangeCursor: Sendable {
   var rest: KeyBounds?
   /// Rows wait here if key order is not the answer's.
   var sorter: RowSorter?
-  var sortsByValue: Bool { sorter?.target == .value }
 
   init(_ request: Etcdserverpb_RangeRequest, revision: Int64, headerRevision: Int64) {
     self.revision = revision

@@ -69,31 +69,6 @@ extension MemberRecord {
   }
 }
 
-/// The few JSON forms written by hand, where field order and number form are fixed.
-package enum JSONText {
-  package static func string(_ value: String) -> String {
-    var text = "\""
-    for scalar in value.unicodeScalars {
-      switch scalar {
-      case "\"": text += "\\\""
-      case "\\": text += "\\\\"
-      case "\n": text += "\\n"
-      case "\r": text += "\\r"
-      case "\t": text += "\\t"
-      case _ where scalar.value < 0x20:
-        let digits = String(scalar.value, radix: 16)
-        text += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-      default: text.unicodeScalars.append(scalar)
-      }
-    }
-    return text + "\""
-  }
-
-  package static func array(_ values: [String]) -> String {
-    "[" + values.map(string).joined(separator: ",") + "]"
-  }
-}
-
 /// The membership as etcd's old v2 store: what 3.4 to 3.6 members want beside a snapshot.
 extension Membership {
   package func v2StoreJSON() -> Bytes {

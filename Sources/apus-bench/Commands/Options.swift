@@ -1,5 +1,6 @@
 // Flags that several commands share.
 
+import Actors
 import ArgumentParser
 import EtcdAPI
 import EtcdClient
@@ -141,20 +142,12 @@ struct OutputOptions: ParsableArguments {
   }
 }
 
-/// More connections than the shell's soft limit of files are of use to nobody.
-func raiseFileLimit() {
-  var limit = rlimit()
-  guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
-  limit.rlim_cur = limit.rlim_max
-  setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
-}
-
 /// Runs a load and shows its report.
 func execute(
   _ command: String, _ workload: Workload, _ server: ServerOptions, _ load: LoadOptions,
   _ output: OutputOptions
 ) async throws {
-  raiseFileLimit()
+  DescriptorLimit.raise()
   let plan = load.plan(try await server.resolve())
   let before = processorSeconds()
   let result = try await LoadRunner.run(workload, plan, progress: output.progress)

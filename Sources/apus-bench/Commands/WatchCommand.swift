@@ -48,7 +48,7 @@ struct WatchCommand: AsyncParsableCommand {
   }
 
   func run() async throws {
-    raiseFileLimit()
+    DescriptorLimit.raise()
     let endpoints = try await server.resolve()
     var workload = keys.workload(.put)
     workload.stampsValues = true

@@ -69,6 +69,7 @@ final class LoadWorker: LoadConnectionOwner, @unchecked Sendable {
 
   /// Opens all connections; `done` gets an error text, or nil. Loop thread only.
   func connect(_ done: @escaping (String?) -> Void) {
+    loop.preconditionOnLoop()
     onConnected = done
     unconnected = connections.reversed()
     connectMore()
@@ -112,6 +113,7 @@ final class LoadWorker: LoadConnectionOwner, @unchecked Sendable {
 
   /// Starts the load; `done` gets the result after the last answer. Loop thread only.
   func run(from begin: UInt64, _ done: @escaping (LoadResult) -> Void) {
+    loop.preconditionOnLoop()
     onDone = done
     phase = .running
     self.begin = begin
@@ -253,6 +255,7 @@ final class LoadWorker: LoadConnectionOwner, @unchecked Sendable {
   }
 
   func close() {
+    loop.preconditionOnLoop()
     for connection in connections { connection.close() }
     loop.stop()
   }

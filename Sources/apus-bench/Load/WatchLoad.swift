@@ -57,17 +57,20 @@ final class WatchLoad: LoadConnectionOwner, @unchecked Sendable {
 
   /// Connects and creates all watchers; `done` gets an error text, or nil. Loop thread only.
   func open(_ done: @escaping (String?) -> Void) {
+    loop.preconditionOnLoop()
     onCreated = done
     for connection in connections { connection.connect(timeoutMilliseconds: 10_000) }
   }
 
   /// Counts events from now on.
   func begin() {
+    loop.preconditionOnLoop()
     result.events = 0
     from = monotonicNanoseconds()
   }
 
   func finish() -> WatchResult {
+    loop.preconditionOnLoop()
     isEnding = true
     for connection in connections { connection.close() }
     return result

@@ -12,9 +12,9 @@ struct ReportRow {
     ("p50", 50), ("p90", 90), ("p99", 99), ("p99.9", 99.9), ("p99.99", 99.99),
   ]
 
-  var json: JSONText {
+  var json: JSONValue {
     let times = Self.percentiles.map { name, value in
-      (name, JSONText.number(Double(latencies.percentile(value)) / 1000))
+      (name, JSONValue.number(Double(latencies.percentile(value)) / 1000))
     }
     return .object(
       [
@@ -29,7 +29,7 @@ struct ReportRow {
 struct Report {
   var command: String
   var rows: [ReportRow] = []
-  var facts: [(String, JSONText)] = []
+  var facts: [(String, JSONValue)] = []
   var errors: [String: Int] = [:]
   var unanswered = 0
 
@@ -63,17 +63,17 @@ struct Report {
   var hasFailures: Bool { !errors.isEmpty || unanswered > 0 }
 
   var json: String {
-    var members: [(String, JSONText)] = [("command", .text(command))]
+    var members: [(String, JSONValue)] = [("command", .text(command))]
     members += facts
     members.append(("time_unit", .text("us")))
     members.append(("results", .object(rows.map { ($0.name, $0.json) })))
     members.append(
       (
         "errors",
-        .object(errors.sorted { $0.key < $1.key }.map { ($0.key, JSONText.integer($0.value)) })
+        .object(errors.sorted { $0.key < $1.key }.map { ($0.key, JSONValue.integer($0.value)) })
       ))
     members.append(("unanswered", .integer(unanswered)))
-    return JSONText.object(members).description
+    return JSONValue.object(members).description
   }
 
   var table: String {

@@ -94,6 +94,7 @@ final class LoadConnection: @unchecked Sendable {
   // MARK: Life
 
   func connect(timeoutMilliseconds: Int) {
+    loop.preconditionOnLoop()
     Connector.connect(
       to: endpoint.address, timeoutMilliseconds: timeoutMilliseconds, loop: loop
     ) { [self] result in
@@ -118,6 +119,7 @@ final class LoadConnection: @unchecked Sendable {
   }
 
   func close() {
+    loop.preconditionOnLoop()
     isOpen = false
     stream?.close()
     stream = nil
@@ -189,6 +191,7 @@ final class LoadConnection: @unchecked Sendable {
 
   /// Writes out what the session has. Called at the end of a turn.
   func flush() {
+    loop.preconditionOnLoop()
     isDirty = false
     guard isOpen, let stream, stream.isWritable else { return }
     output.removeAll(keepingCapacity: true)

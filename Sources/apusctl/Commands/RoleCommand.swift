@@ -3,7 +3,6 @@
 import EtcdAPI
 import EtcdClient
 import FoundationEssentials
-import SwiftProtobuf
 
 enum RoleCommand {
   static let spec = CommandSpec(
@@ -34,9 +33,6 @@ enum RoleCommand {
         ], action: revoke),
     ])
 
-  /// As in etcdctl these commands wait for as long as it takes.
-  private static let patient = CallOptions(timeout: .never)
-
   private static func name(
     _ call: Invocation, _ command: String
   ) throws(CommandFailure) -> String {
@@ -51,9 +47,9 @@ enum RoleCommand {
     let name = try name(call, "add")
     let session = try await call.connect()
     let response = try await reporting { () async throws(EtcdClientError) in
-      try await session.client.roleAdd(name, patient)
+      try await session.client.roleAdd(name, .patient)
     }
-    try show(session, "Role \(name) created", response.header, response)
+    try session.show("Role \(name) created", response.header, response)
   }
 
   @Sendable
@@ -61,9 +57,9 @@ enum RoleCommand {
     let name = try name(call, "delete")
     let session = try await call.connect()
     let response = try await reporting { () async throws(EtcdClientError) in
-      try await session.client.roleDelete(name, patient)
+      try await session.client.roleDelete(name, .patient)
     }
-    try show(session, "Role \(name) deleted", response.header, response)
+    try session.show("Role \(name) deleted", response.header, response)
   }
 
   @Sendable
@@ -71,7 +67,7 @@ enum RoleCommand {
     let name = try name(call, "get")
     let session = try await call.connect()
     let response = try await reporting { () async throws(EtcdClientError) in
-      try await session.client.roleGet(name, patient)
+      try await session.client.roleGet(name, .patient)
     }
     try show(session, name, response)
   }
@@ -83,7 +79,7 @@ enum RoleCommand {
     }
     let session = try await call.connect()
     let response = try await reporting { () async throws(EtcdClientError) in
-      try await session.client.roleList(patient)
+      try await session.client.roleList(.patient)
     }
     try session.show(
       simple: { $0.names(response.roles) }, json: { JSONPrinter.roles(response) },
@@ -111,9 +107,9 @@ enum RoleCommand {
     let wanted = request
     let session = try await call.connect()
     let response = try await reporting { () async throws(EtcdClientError) in
-      try await session.client.roleGrantPermission(wanted, patient)
+      try await session.client.roleGrantPermission(wanted, .patient)
     }
-    try show(session, "Role \(wanted.name) updated", response.header, response)
+    try session.show("Role \(wanted.name) updated", response.header, response)
   }
 
   @Sendable
@@ -128,7 +124,7 @@ enum RoleCommand {
     let wanted = request
     let session = try await call.connect()
     let response = try await reporting { () async throws(EtcdClientError) in
-      try await session.client.roleRevokePermission(wanted, patient)
+      try await session.client.roleRevokePermission(wanted, .patient)
     }
     try session.show(
       simple: { $0.permissionRevoked(wanted) },
@@ -164,16 +160,5 @@ enum RoleCommand {
     try session.show(
       simple: { $0.role(name, response) }, json: { JSONPrinter.role(response) },
       fields: { $0.role(response) }, protobuf: response)
-  }
-
-  /// What a change prints: a sentence, or the header.
-  private static func show(
-    _ session: Session, _ sentence: String, _ header: Etcdserverpb_ResponseHeader,
-    _ response: some Message
-  ) throws(CommandFailure) {
-    try session.show(
-      simple: { $0.sentence(sentence) },
-      json: { JSONPrinter.headerOnly(header, isPresent: true) }, fields: { $0.header(header) },
-      protobuf: response)
   }
 }

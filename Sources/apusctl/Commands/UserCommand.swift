@@ -2,7 +2,6 @@
 
 import EtcdAPI
 import EtcdClient
-import SwiftProtobuf
 
 enum UserCommand {
   private static let interactive = FlagSpec(
@@ -34,9 +33,6 @@ enum UserCommand {
         action: revokeRole),
     ])
 
-  /// As in etcdctl these commands wait for as long as it takes.
-  private static let patient = CallOptions(timeout: .never)
-
   // MARK: Changes
 
   @Sendable
@@ -56,9 +52,9 @@ enum UserCommand {
     let wanted = request
     let session = try await call.connect()
     let response = try await reporting { () async throws(EtcdClientError) in
-      try await session.client.userAdd(wanted, patient)
+      try await session.client.userAdd(wanted, .patient)
     }
-    try show(session, "User \(wanted.name) created", response.header, response)
+    try session.show("User \(wanted.name) created", response.header, response)
   }
 
   private static func fillPassword(
@@ -100,9 +96,9 @@ enum UserCommand {
     let name = call.positionals[0]
     let session = try await call.connect()
     let response = try await reporting { () async throws(EtcdClientError) in
-      try await session.client.userDelete(name, patient)
+      try await session.client.userDelete(name, .patient)
     }
-    try show(session, "User \(name) deleted", response.header, response)
+    try session.show("User \(name) deleted", response.header, response)
   }
 
   @Sendable
@@ -116,9 +112,9 @@ enum UserCommand {
     let wanted = request
     let session = try await call.connect()
     let response = try await reporting { () async throws(EtcdClientError) in
-      try await session.client.userChangePassword(wanted, patient)
+      try await session.client.userChangePassword(wanted, .patient)
     }
-    try show(session, "Password updated", response.header, response)
+    try session.show("Password updated", response.header, response)
   }
 
   @Sendable
@@ -129,9 +125,9 @@ enum UserCommand {
     let (user, role) = (call.positionals[0], call.positionals[1])
     let session = try await call.connect()
     let response = try await reporting { () async throws(EtcdClientError) in
-      try await session.client.userGrantRole(user: user, role: role, patient)
+      try await session.client.userGrantRole(user: user, role: role, .patient)
     }
-    try show(session, "Role \(role) is granted to user \(user)", response.header, response)
+    try session.show("Role \(role) is granted to user \(user)", response.header, response)
   }
 
   @Sendable
@@ -142,9 +138,9 @@ enum UserCommand {
     let (user, role) = (call.positionals[0], call.positionals[1])
     let session = try await call.connect()
     let response = try await reporting { () async throws(EtcdClientError) in
-      try await session.client.userRevokeRole(user: user, role: role, patient)
+      try await session.client.userRevokeRole(user: user, role: role, .patient)
     }
-    try show(session, "Role \(role) is revoked from user \(user)", response.header, response)
+    try session.show("Role \(role) is revoked from user \(user)", response.header, response)
   }
 
   // MARK: Questions
@@ -157,7 +153,7 @@ enum UserCommand {
     let name = call.positionals[0]
     let session = try await call.connect()
     let response = try await reporting { () async throws(EtcdClientError) in
-      try await session.client.userGet(name, patient)
+      try await session.client.userGet(name, .patient)
     }
     guard call.flags.bool("detail") else {
       return try session.show(
@@ -169,7 +165,7 @@ enum UserCommand {
     for role in response.roles {
       call.console.print("")
       let details = try await reporting { () async throws(EtcdClientError) in
-        try await session.client.roleGet(role, patient)
+        try await session.client.roleGet(role, .patient)
       }
       try RoleCommand.show(session, role, details)
     }
@@ -182,21 +178,10 @@ enum UserCommand {
     }
     let session = try await call.connect()
     let response = try await reporting { () async throws(EtcdClientError) in
-      try await session.client.userList(patient)
+      try await session.client.userList(.patient)
     }
     try session.show(
       simple: { $0.names(response.users) }, json: { JSONPrinter.users(response) }, fields: nil,
-      protobuf: response)
-  }
-
-  /// What a change prints: a sentence, or the header.
-  private static func show(
-    _ session: Session, _ sentence: String, _ header: Etcdserverpb_ResponseHeader,
-    _ response: some Message
-  ) throws(CommandFailure) {
-    try session.show(
-      simple: { $0.sentence(sentence) },
-      json: { JSONPrinter.headerOnly(header, isPresent: true) }, fields: { $0.header(header) },
       protobuf: response)
   }
 }

@@ -1,7 +1,26 @@
 // Users, roles and permissions in every form.
 
 import EtcdAPI
+import EtcdClient
 import FoundationEssentials
+import SwiftProtobuf
+
+extension CallOptions {
+  /// As in etcdctl, commands about users and roles wait for as long as it takes.
+  static let patient = CallOptions(timeout: .never)
+}
+
+extension Session {
+  /// What a change prints: a sentence, or the header.
+  func show(
+    _ sentence: String, _ header: Etcdserverpb_ResponseHeader, _ response: some Message
+  ) throws(CommandFailure) {
+    try show(
+      simple: { $0.sentence(sentence) },
+      json: { JSONPrinter.headerOnly(header, isPresent: true) }, fields: { $0.header(header) },
+      protobuf: response)
+  }
+}
 
 extension SimplePrinter {
   mutating func sentence(_ text: String) { self.line(RawText.bytes(text)) }
