@@ -13,7 +13,6 @@ let settings: [SwiftSetting] = [
 let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
 let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let histogram = Target.Dependency.product(name: "Histogram", package: "hdrhistogram-swift")
-let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 
 let package = Package(
   name: "Apus",
@@ -26,7 +25,6 @@ let package = Package(
   dependencies: [
     .package(url: "https://github.com/apple/swift-protobuf", exact: "1.39.0"),
     .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
-    .package(url: "https://github.com/jpsim/Yams", exact: "6.2.2"),
     .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", exact: "0.2.0"),
   ],
   targets: [
@@ -39,12 +37,15 @@ let package = Package(
     .systemLibrary(name: "CCrypt", providers: [.apt(["libcrypt-dev"])]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "CHTTPParser", providers: [.apt(["libhttp-parser-dev"])]),
+    .systemLibrary(
+      name: "CLibYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
     .systemLibrary(name: "CIntrinsics"),
 
     // Libraries, lowest first: each imports only what stands above it here.
     .target(name: "Base", dependencies: ["CIntrinsics"], swiftSettings: settings),
     .target(
       name: "EtcdAPI", dependencies: [protobuf], swiftSettings: [.swiftLanguageMode(.v6)]),
+    .target(name: "YAML", dependencies: ["CLibYAML"], swiftSettings: settings),
     .target(name: "Actors", dependencies: ["Base", "CLibUV"], swiftSettings: settings),
     .target(name: "TLS", dependencies: ["Base", "Actors", "COpenSSL"], swiftSettings: settings),
     .target(
@@ -62,7 +63,7 @@ let package = Package(
       name: "Member",
       dependencies: [
         "Base", "EtcdAPI", "Actors", "TLS", "HTTP", "RaftActor", "StoreActor", "COpenSSL",
-        protobuf, yams,
+        "YAML", "CIntrinsics", protobuf,
       ],
       swiftSettings: settings),
     .target(
@@ -83,7 +84,7 @@ let package = Package(
       swiftSettings: settings),
     .executableTarget(
       name: "launcher",
-      dependencies: ["Actors", "TLS", "EtcdAPI", "EtcdClient", arguments, yams, protobuf],
+      dependencies: ["Actors", "TLS", "EtcdAPI", "EtcdClient", "YAML", arguments, protobuf],
       swiftSettings: settings),
     .executableTarget(
       name: "apus-bench",
@@ -105,6 +106,7 @@ let package = Package(
       dependencies: ["Base", "EtcdAPI", "HTTP", "RaftActor", "StoreActor", protobuf],
       path: "Tests/Budget/HotPaths", swiftSettings: settings),
 
+    .testTarget(name: "YAMLTests", dependencies: ["YAML"], swiftSettings: settings),
     .testTarget(
       name: "ActorsTests", dependencies: ["Actors", "Base"], swiftSettings: settings),
     .testTarget(

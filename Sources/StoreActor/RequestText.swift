@@ -1,6 +1,6 @@
 package import Base
 import EtcdAPI
-import Foundation
+import FoundationEssentials
 package import RaftActor
 import SwiftProtobuf
 

@@ -1,5 +1,5 @@
 import Base
-import Foundation
+import FoundationEssentials
 import TLS
 
 /// Asks the other members of a new cluster whether this one has lived before.

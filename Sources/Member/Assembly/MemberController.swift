@@ -1,7 +1,7 @@
 import Actors
 import Base
 import EtcdAPI
-import Foundation
+import FoundationEssentials
 import RaftActor
 import StoreActor
 import SwiftProtobuf

@@ -1,6 +1,6 @@
 import Base
 import EtcdAPI
-import Foundation
+import FoundationEssentials
 import StoreActor
 
 /// Signs and verifies tokens that carry a user's name and the revision they were made under.
@@ -36,9 +36,9 @@ struct JSONWebTokens: Sendable {
   private static func file(_ path: String?) throws(AuthTokenOptions.Failure) -> Bytes {
     guard let path else { return [] }
     do {
-      return Bytes(try Data(contentsOf: URL(fileURLWithPath: path)))
+      return try WholeFile.read(path)
     } catch {
-      throw .invalidOptions.because("open \(path): \(error.localizedDescription)")
+      throw .invalidOptions.because(error.description)
     }
   }
 

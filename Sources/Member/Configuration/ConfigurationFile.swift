@@ -1,4 +1,4 @@
-import Yams
+internal import YAML
 
 /// Reads etcd's configuration file into flag values.
 ///
@@ -60,9 +60,10 @@ enum ConfigurationFile {
 
   /// - Throws: ``Failure`` in etcd's words. The first wrong key in file order is named.
   static func read(_ text: String, into values: inout FlagValues) throws(Failure) {
-    let root: Node?
-    do { root = try Yams.compose(yaml: text) } catch {
-      throw .logged(.init("error converting YAML to JSON: yaml: \(reason(error))"))
+    let root: YAMLNode?
+    do { root = try YAMLDocument.root(of: text) } catch {
+      let place = error.line > 0 ? "line \(error.line): " : ""
+      throw .logged(.init("error converting YAML to JSON: yaml: \(place)\(error.problem)"))
     }
     guard let root, !root.isNull else { return }
     guard let mapping = root.mapping else {
@@ -71,23 +72,11 @@ enum ConfigurationFile {
     try read(mapping, group: "", into: &values)
   }
 
-  private static func reason(_ error: any Error) -> String {
-    func at(_ mark: Mark, _ problem: String) -> String { "line \(mark.line): \(problem)" }
-    guard let error = error as? YamlError else { return "\(error)" }
-    switch error {
-    case .scanner(_, let problem, let mark, _): return at(mark, problem)
-    case .parser(_, let problem, let mark, _): return at(mark, problem)
-    case .composer(_, let problem, let mark, _): return at(mark, problem)
-    case .reader(let problem, _, _, _): return problem
-    default: return "\(error)".split(separator: "\n").joined(separator: " ")
-    }
-  }
-
   private static func read(
-    _ mapping: Node.Mapping, group: String, into values: inout FlagValues
+    _ mapping: [(key: YAMLNode, value: YAMLNode)], group: String, into values: inout FlagValues
   ) throws(Failure) {
     for (keyNode, node) in mapping {
-      guard let key = keyNode.string?.lowercased(), !node.isNull else { continue }
+      guard let key = keyNode.text?.lowercased(), !node.isNull else { continue }
       let path = group.isEmpty ? key : "\(group).\(key)"
       if groups[path] != nil || path == "discovery-config" {
         guard let nested = node.mapping else {
@@ -109,7 +98,7 @@ enum ConfigurationFile {
   }
 
   private static func set(
-    _ spec: FlagSpec, _ path: String, _ node: Node, into values: inout FlagValues
+    _ spec: FlagSpec, _ path: String, _ node: YAMLNode, into values: inout FlagValues
   ) throws(Failure) {
     let text = try flagText(spec, path, node)
     // An empty text is Go's zero value: etcd keeps its default for URL lists then.
@@ -137,7 +126,7 @@ enum ConfigurationFile {
   }
 
   /// The node as the text the flag would have on a command line.
-  private static func flagText(_ spec: FlagSpec, _ path: String, _ node: Node)
+  private static func flagText(_ spec: FlagSpec, _ path: String, _ node: YAMLNode)
     throws(Failure) -> String
   {
     func wrongType() -> Failure {
@@ -146,31 +135,30 @@ enum ConfigurationFile {
     if case .words = spec.kind, let sequence = node.sequence {
       var words: [String] = []
       for element in sequence {
-        guard let word = element.scalar?.string else { throw wrongType() }
+        guard let word = element.text else { throw wrongType() }
         words.append(word)
       }
       return words.joined(separator: ",")
     }
-    guard let scalar = node.scalar?.string else { throw wrongType() }
+    guard let scalar = node.text else { throw wrongType() }
     switch spec.kind {
     case .duration:
-      if let nanoseconds = node.int { return "\(nanoseconds)ns" }
+      if let nanoseconds = node.integer { return "\(nanoseconds)ns" }
       return scalar
     case .bool:
       guard let value = node.jsonBool else { throw wrongType() }
       return value ? "true" : "false"
     case .unsigned, .unsigned32, .signed:
-      guard let value = node.int, node.jsonType == "number" else { throw wrongType() }
+      guard let value = node.integer else { throw wrongType() }
       return String(value)
     default: return scalar
     }
   }
 
-  private static func words(_ node: Node, _ path: String) throws(Failure) -> [String] {
+  private static func words(_ node: YAMLNode, _ path: String) throws(Failure) -> [String] {
     var words: [String] = []
-    let elements: [Node] = node.sequence.map { Array($0) } ?? [node]
-    for element in elements {
-      guard let word = element.scalar?.string else {
+    for element in node.sequence ?? [node] {
+      guard let word = element.text else {
         throw unmarshal(mismatch(node.jsonType, path, "[]string"))
       }
       words.append(word)
@@ -199,19 +187,28 @@ enum ConfigurationFile {
   }
 }
 
-extension Node {
-  fileprivate var isNull: Bool { tag == Tag(.null) }
+extension YAMLNode {
+  fileprivate var isNull: Bool { scalar?.meaning == .null }
 
-  fileprivate var jsonBool: Bool? { tag == Tag(.bool) ? bool : nil }
+  fileprivate var jsonBool: Bool? {
+    if case .bool(let value) = scalar?.meaning { value } else { nil }
+  }
+
+  fileprivate var integer: Int? {
+    if case .integer(let value) = scalar?.meaning { value } else { nil }
+  }
 
   /// What the value becomes in JSON, in the words of Go's decoder.
   fileprivate var jsonType: String {
-    if mapping != nil { return "object" }
-    if sequence != nil { return "array" }
-    switch tag {
-    case Tag(.bool): return "bool"
-    case Tag(.int), Tag(.float): return "number"
-    default: return "string"
+    switch value {
+    case .mapping: "object"
+    case .sequence: "array"
+    case .scalar(let scalar):
+      switch scalar.meaning {
+      case .bool: "bool"
+      case .integer, .float: "number"
+      case .null, .text: "string"
+      }
     }
   }
 }

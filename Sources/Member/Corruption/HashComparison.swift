@@ -1,5 +1,5 @@
 import Base
-import Foundation
+import FoundationEssentials
 import StoreActor
 
 /// What a member says about its store.

@@ -1,6 +1,6 @@
 import Actors
 import Base
-import Foundation
+import FoundationEssentials
 import Glibc
 import HTTP
 import RaftActor

@@ -1,6 +1,6 @@
 import Base
 import EtcdAPI
-import Foundation
+import FoundationEssentials
 import HTTP
 import RaftActor
 import StoreActor

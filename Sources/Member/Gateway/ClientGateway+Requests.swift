@@ -1,7 +1,7 @@
 import Actors
 import Base
 import EtcdAPI
-import Foundation
+import FoundationEssentials
 import HTTP
 import RaftActor
 import StoreActor

@@ -1,6 +1,6 @@
 import Base
 import EtcdAPI
-import Foundation
+import FoundationEssentials
 import SwiftProtobuf
 
 /// Why a request's JSON is not its message.

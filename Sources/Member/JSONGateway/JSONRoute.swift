@@ -1,6 +1,6 @@
 import Base
 import EtcdAPI
-import Foundation
+import FoundationEssentials
 import SwiftProtobuf
 
 /// What one path of the JSON gateway stands for: a method of the API, and how its messages are written

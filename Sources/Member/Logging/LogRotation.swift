@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 
 /// When a log file is put aside, and how many of the old ones stay (`--log-rotation-config-json`).
 package struct LogRotation: Sendable, Equatable {
@@ -18,17 +18,16 @@ package struct LogRotation: Sendable, Equatable {
   ///
   /// - Throws: ``ConfigurationError`` in etcd's words.
   package init(json text: String) throws(ConfigurationError) {
-    let object: Any
+    let members: [String: Value]
     do {
-      object = try JSONSerialization.jsonObject(with: Data(text.utf8), options: .fragmentsAllowed)
-    } catch {
-      throw ConfigurationError(
-        "improperly formatted log rotation config: not JSON: \(text.goQuoted)")
-    }
-    guard let members = object as? [String: Any] else {
+      members = try JSONDecoder().decode([String: Value].self, from: Data(text.utf8))
+    } catch DecodingError.typeMismatch, DecodingError.valueNotFound {
       throw ConfigurationError(
         "invalid log rotation config: json: cannot unmarshal a value that is no object into Go "
           + "value of type embed.logRotationConfig")
+    } catch {
+      throw ConfigurationError(
+        "improperly formatted log rotation config: not JSON: \(text.goQuoted)")
     }
     let fields = Fields(members)
     let megabytes = try fields.count("maxsize")
@@ -50,12 +49,31 @@ package struct LogRotation: Sendable, Equatable {
     self.compresses = compresses
   }
 
+  /// What the object may hold.
+  private enum Value: Decodable {
+    case null
+    case bool(Bool)
+    case count(Int)
+    case other
+
+    init(from decoder: any Decoder) throws {
+      let container = try decoder.singleValueContainer()
+      if container.decodeNil() {
+        self = .null
+      } else if let bool = try? container.decode(Bool.self) {
+        self = .bool(bool)
+      } else {
+        self = (try? container.decode(Int.self)).map(Value.count) ?? .other
+      }
+    }
+  }
+
   /// The members of the object; names count without regard to case, as in Go.
   private struct Fields {
-    private let members: [String: Any]
+    private let members: [String: Value]
 
-    init(_ members: [String: Any]) {
-      var lowered: [String: Any] = [:]
+    init(_ members: [String: Value]) {
+      var lowered: [String: Value] = [:]
       for (name, value) in members.sorted(by: { $0.key < $1.key }) {
         lowered[name.lowercased()] = value
       }
@@ -63,22 +81,20 @@ package struct LogRotation: Sendable, Equatable {
     }
 
     func count(_ name: String) throws(ConfigurationError) -> Int {
-      guard let value = members[name], !(value is NSNull) else { return 0 }
-      guard let number = value as? NSNumber, !Self.isBool(number),
-        let count = Int(exactly: number.doubleValue), (0...(1 << 40)).contains(count)
-      else { throw Self.mismatch(name, "int") }
-      return count
+      switch members[name] ?? .null {
+      case .null: return 0
+      case .count(let count) where (0...(1 << 40)).contains(count): return count
+      default: throw Self.mismatch(name, "int")
+      }
     }
 
     func flag(_ name: String) throws(ConfigurationError) -> Bool {
-      guard let value = members[name], !(value is NSNull) else { return false }
-      guard let number = value as? NSNumber, Self.isBool(number) else {
-        throw Self.mismatch(name, "bool")
+      switch members[name] ?? .null {
+      case .null: return false
+      case .bool(let flag): return flag
+      default: throw Self.mismatch(name, "bool")
       }
-      return number.boolValue
     }
-
-    private static func isBool(_ number: NSNumber) -> Bool { number.objCType.pointee == 0x63 }
 
     private static func mismatch(_ name: String, _ type: String) -> ConfigurationError {
       ConfigurationError(

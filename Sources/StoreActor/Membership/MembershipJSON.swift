@@ -1,5 +1,5 @@
 package import Base
-import Foundation
+import FoundationEssentials
 
 /// The JSON context of a membership change.
 package struct MemberContext: Equatable, Sendable {

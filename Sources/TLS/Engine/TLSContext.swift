@@ -152,24 +152,8 @@ package final class TLSContext: Sendable {
     return list
   }
 
-  /// - Throws: `open P: no such file or directory`, as Go says it.
   private static func readFile(_ path: String) throws(TLSError) -> Bytes {
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { throw TLSError("open \(path): \(systemText(errno))") }
-    defer { close(descriptor) }
-    var bytes = Bytes()
-    var buffer = Bytes(repeating: 0, count: 1 << 14)
-    while true {
-      let count = read(descriptor, &buffer, buffer.count)
-      guard count >= 0 else { throw TLSError("read \(path): \(systemText(errno))") }
-      if count == 0 { return bytes }
-      bytes += buffer[..<count]
-    }
-  }
-
-  private static func systemText(_ number: Int32) -> String {
-    let text = strerror(number).map { String(cString: $0) } ?? "error \(number)"
-    return text.prefix(1).lowercased() + text.dropFirst()
+    do { return try WholeFile.read(path) } catch { throw TLSError(error.description) }
   }
 
   // MARK: Rules

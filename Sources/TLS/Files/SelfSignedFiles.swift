@@ -106,7 +106,7 @@ package struct SelfSignedFiles: Sendable, Equatable {
     for part in path.split(separator: "/") {
       prefix += prefix.isEmpty || prefix.hasSuffix("/") ? String(part) : "/\(part)"
       if mkdir(prefix, 0o700) != 0, errno != EEXIST {
-        throw TLSError("mkdir \(prefix): \(String(cString: strerror(errno)).lowercased())")
+        throw TLSError("mkdir \(prefix): \(systemText(errno))")
       }
     }
   }
@@ -118,12 +118,12 @@ package struct SelfSignedFiles: Sendable, Equatable {
     let temporary = path + ".tmp"
     let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode)
     guard descriptor >= 0, let bio = BIO_new_fd(descriptor, 1) else {
-      throw TLSError("open \(temporary): \(String(cString: strerror(errno)).lowercased())")
+      throw TLSError("open \(temporary): \(systemText(errno))")
     }
     let isWritten = body(bio)
     BIO_free(bio)
     guard isWritten, rename(temporary, path) == 0 else {
-      throw TLSError("write \(path): \(String(cString: strerror(errno)).lowercased())")
+      throw TLSError("write \(path): \(systemText(errno))")
     }
   }
 

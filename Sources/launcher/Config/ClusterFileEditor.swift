@@ -1,6 +1,6 @@
 // Adding a member to a cluster.conf, and taking one out, without touching anything else in it.
 
-import Yams
+internal import YAML
 
 /// Changes the text of a cluster.conf whose members stand one below the other. What comes out is parsed
 /// again by the caller before it counts.
@@ -42,18 +42,16 @@ enum ClusterFileEditor {
 
     init?(_ text: String) {
       lines = text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
-      guard let top = try? Yams.compose(yaml: text)?.mapping,
-        let list = top["members"]?.sequence
+      guard let list = try? YAMLDocument.root(of: text)?["members"]?.sequence
       else { return nil }
-      let starts = list.compactMap { $0.mark.map { $0.line - 1 } }
-      guard starts.count == list.count, let first = starts.first, lines.indices.contains(first)
-      else { return nil }
+      let starts = list.map { $0.line - 1 }
+      guard let first = starts.first, lines.indices.contains(first) else { return nil }
       indentation = String(lines[first].prefix { $0 == " " })
       let marker = indentation + "- "
       guard starts.allSatisfy({ lines.indices.contains($0) && lines[$0].hasPrefix(marker) })
       else { return nil }
       for (position, element) in list.enumerated() {
-        guard let name = element.mapping?["name"]?.string else { return nil }
+        guard let name = element["name"]?.text else { return nil }
         let limit = position + 1 < starts.count ? starts[position + 1] : lines.count
         members.append((name, starts[position]..<end(from: starts[position], limit: limit)))
       }

@@ -1,6 +1,6 @@
 // cluster.conf: text in, a checked cluster or every mistake out.
 
-import Yams
+internal import YAML
 
 /// The outcome of reading a cluster.conf.
 struct ClusterFileOutcome {
@@ -48,8 +48,8 @@ struct ClusterFileParser {
     return ClusterFileOutcome(file: file, problems: sorted)
   }
 
-  private mutating func report(_ node: Node?, _ text: String, instead: String? = nil) {
-    problems.append(ConfigProblem(node?.mark?.line ?? 0, text, instead: instead))
+  private mutating func report(_ node: YAMLNode?, _ text: String, instead: String? = nil) {
+    problems.append(ConfigProblem(node?.line ?? 0, text, instead: instead))
   }
 
   private mutating func warn(_ line: Int, _ text: String, instead: String? = nil) {
@@ -59,7 +59,7 @@ struct ClusterFileParser {
   // MARK: Top level
 
   private mutating func read(_ text: String) {
-    let root: Node?
+    let root: YAMLNode?
     do {
       root = try YAMLSource.compose(text)
     } catch {
@@ -73,7 +73,7 @@ struct ClusterFileParser {
       return report(root, "the file is not a list of `key: value`", instead: Self.example)
     }
     for (key, value) in top {
-      switch key.string ?? "" {
+      switch key.text ?? "" {
       case "data-dir": readDataDirectory(value)
       case "restart": readRestart(value)
       case "defaults": readDefaults(value)
@@ -81,10 +81,10 @@ struct ClusterFileParser {
       case let name: reportUnknownTopKey(key, name)
       }
     }
-    if top["data-dir"] == nil && !meant.contains("data-dir") {
+    if root["data-dir"] == nil && !meant.contains("data-dir") {
       report(nil, "`data-dir` is missing", instead: "data-dir: apus-data")
     }
-    guard let list = top["members"] else {
+    guard let list = root["members"] else {
       if meant.contains("members") { return }
       return report(nil, "`members` is missing", instead: Self.memberExample)
     }
@@ -98,7 +98,7 @@ struct ClusterFileParser {
 
   private static let example = "data-dir: apus-data, and \(memberExample)"
 
-  private mutating func reportUnknownTopKey(_ key: Node, _ name: String) {
+  private mutating func reportUnknownTopKey(_ key: YAMLNode, _ name: String) {
     if let near = Spelling.nearest(to: name, among: Self.topKeys) {
       report(key, "unknown key `\(name)`, did you mean `\(near)`?", instead: "\(near):")
       meant.append(near)
@@ -110,14 +110,14 @@ struct ClusterFileParser {
     }
   }
 
-  private mutating func readDataDirectory(_ node: Node) {
+  private mutating func readDataDirectory(_ node: YAMLNode) {
     guard let text = scalar(node), !text.isEmpty else {
       return report(node, "`data-dir` is not a path", instead: "data-dir: apus-data")
     }
-    dataDirectory = (text, node.mark?.line ?? 0)
+    dataDirectory = (text, node.line)
   }
 
-  private mutating func readRestart(_ node: Node) {
+  private mutating func readRestart(_ node: YAMLNode) {
     guard let policy = scalar(node).flatMap(RestartPolicy.init) else {
       let text = scalar(node).map { " \"\($0)\"" } ?? " that"
       return report(
@@ -126,16 +126,16 @@ struct ClusterFileParser {
     restart = policy
   }
 
-  private mutating func readDefaults(_ node: Node) {
+  private mutating func readDefaults(_ node: YAMLNode) {
     if isNull(node) { return }
     guard let mapping = node.mapping else {
       return report(
         node, "`defaults` is not a list of `flag: value`", instead: "defaults: {log-level: info}")
     }
     for (key, value) in mapping {
-      if ["client-url", "peer-url"].contains(key.string ?? "") {
+      if ["client-url", "peer-url"].contains(key.text ?? "") {
         report(
-          key, "`\(key.string ?? "")` differs between members", instead: "it under each member")
+          key, "`\(key.text ?? "")` differs between members", instead: "it under each member")
       } else if let flag = readFlag(key, value) {
         defaults.append(flag)
       }
@@ -144,8 +144,8 @@ struct ClusterFileParser {
 
   // MARK: Flags
 
-  private mutating func readFlag(_ key: Node, _ value: Node) -> MemberFlag? {
-    guard let written = key.string, !written.isEmpty else {
+  private mutating func readFlag(_ key: YAMLNode, _ value: YAMLNode) -> MemberFlag? {
+    guard let written = key.text, !written.isEmpty else {
       report(key, "a flag's name is not text", instead: "log-level: info")
       return nil
     }
@@ -162,7 +162,7 @@ struct ClusterFileParser {
       report(value, "`\(name)` needs one value", instead: "\(name): VALUE")
       return nil
     }
-    let line = key.mark?.line ?? 0
+    let line = key.line
     if KnownFlags.kind(of: name) == nil {
       if let near = Spelling.nearest(to: name, among: KnownFlags.names) {
         report(key, "unknown flag `\(name)`, did you mean `\(near)`?", instead: "\(near): \(text)")
@@ -177,7 +177,7 @@ struct ClusterFileParser {
   }
 
   /// A scalar as it is written, or a list joined by commas.
-  private func flagValue(_ node: Node) -> String? {
+  private func flagValue(_ node: YAMLNode) -> String? {
     if let text = scalar(node) { return text }
     guard let list = node.sequence else { return nil }
     let texts = list.map { scalar($0) }
@@ -187,7 +187,7 @@ struct ClusterFileParser {
 
   // MARK: Members
 
-  private mutating func readMembers(_ node: Node) {
+  private mutating func readMembers(_ node: YAMLNode) {
     guard let list = node.sequence else {
       return report(node, "`members` is not a list", instead: Self.memberExample)
     }
@@ -204,14 +204,15 @@ struct ClusterFileParser {
     }
     if list.count % 2 == 0 {
       warn(
-        node.mark?.line ?? 0,
+        node.line,
         "\(list.count) members survive no more failures than \(list.count - 1)",
         instead: "\(list.count - 1) or \(list.count + 1) members")
     }
   }
 
   private mutating func readMember(
-    _ node: Node, _ mapping: Node.Mapping, _ names: inout [(name: String, line: Int)]
+    _ node: YAMLNode, _ mapping: [(key: YAMLNode, value: YAMLNode)],
+    _ names: inout [(name: String, line: Int)]
   ) {
     var name: (text: String, line: Int)?
     var client: (url: MemberURL, line: Int)?
@@ -219,7 +220,7 @@ struct ClusterFileParser {
     var own: [MemberFlag] = []
     meant = []
     for (key, value) in mapping {
-      switch key.string ?? "" {
+      switch key.text ?? "" {
       case "name": name = readName(value, &names)
       case "client-url": client = readURL(value, 2379)
       case "peer-url": peer = readURL(value, 2380)
@@ -242,19 +243,19 @@ struct ClusterFileParser {
       ("name", "- name: m1"), ("client-url", "client-url: http://127.0.0.1:2379"),
       ("peer-url", "peer-url: http://127.0.0.1:2380"),
     ]
-    for (key, instead) in required where mapping[Node(key)] == nil && !meant.contains(key) {
+    for (key, instead) in required where node[key] == nil && !meant.contains(key) {
       report(node, "\(key == "name" ? "a member" : shown) has no `\(key)`", instead: instead)
     }
     guard let name, let client, let peer else { return }
     let flags = defaults.filter { flag in !own.contains { $0.name == flag.name } } + own
     members.append(
       MemberPlan(
-        name: name.text, line: node.mark?.line ?? 0, clientURL: client.url,
+        name: name.text, line: node.line, clientURL: client.url,
         clientURLLine: client.line, peerURL: peer.url, peerURLLine: peer.line, flags: flags))
   }
 
   private mutating func readName(
-    _ node: Node, _ names: inout [(name: String, line: Int)]
+    _ node: YAMLNode, _ names: inout [(name: String, line: Int)]
   ) -> (text: String, line: Int)? {
     guard let name = scalar(node), !name.isEmpty else {
       report(node, "a member's `name` is empty", instead: "name: m1")
@@ -266,7 +267,7 @@ struct ClusterFileParser {
         instead: "a name of letters, digits, - and _, such as m1")
       return nil
     }
-    let line = node.mark?.line ?? 0
+    let line = node.line
     if let earlier = names.first(where: { $0.name == name }) {
       report(
         node, "the name `\(name)` is taken in line \(earlier.line)",
@@ -297,13 +298,13 @@ struct ClusterFileParser {
     return "m\(number)"
   }
 
-  private mutating func readURL(_ node: Node, _ port: UInt16) -> (url: MemberURL, line: Int)? {
+  private mutating func readURL(_ node: YAMLNode, _ port: UInt16) -> (url: MemberURL, line: Int)? {
     guard let text = scalar(node), !text.isEmpty else {
       report(node, "this is not a URL", instead: "http://127.0.0.1:\(port)")
       return nil
     }
     do {
-      return (try MemberURL(parsing: text, defaultPort: port), node.mark?.line ?? 0)
+      return (try MemberURL(parsing: text, defaultPort: port), node.line)
     } catch {
       report(node, error.text, instead: error.instead)
       return nil
@@ -352,15 +353,9 @@ struct ClusterFileParser {
   // MARK: Nodes
 
   /// A plain value as it is written; nil for lists, mappings and null.
-  private func scalar(_ node: Node) -> String? {
-    guard let scalar = node.scalar, !isNull(node) else { return nil }
-    return scalar.string
+  private func scalar(_ node: YAMLNode) -> String? {
+    isNull(node) ? nil : node.text
   }
 
-  private func isNull(_ node: Node) -> Bool {
-    guard let scalar = node.scalar, scalar.style == .plain || scalar.style == .any else {
-      return false
-    }
-    return ["", "~", "null", "Null", "NULL"].contains(scalar.string)
-  }
+  private func isNull(_ node: YAMLNode) -> Bool { node.scalar?.meaning == .null }
 }

@@ -1,12 +1,12 @@
 // YAML text to nodes with line numbers.
 
-import Yams
+internal import YAML
 
 enum YAMLSource {
   /// The document's root node; nil if there is none.
   ///
   /// - Throws: the mistake that keeps it from being YAML.
-  static func compose(_ text: String) throws(YAMLFailure) -> Node? {
+  static func compose(_ text: String) throws(YAMLFailure) -> YAMLNode? {
     if let line = lineIndentedByTab(text) {
       throw YAMLFailure(
         problem: ConfigProblem(
@@ -14,11 +14,9 @@ enum YAMLSource {
           instead: "spaces"))
     }
     do {
-      return try Yams.compose(yaml: text)
-    } catch let error as YamlError {
-      throw YAMLFailure(problem: problem(of: error, text))
+      return try YAMLDocument.root(of: text)
     } catch {
-      throw YAMLFailure(problem: ConfigProblem(0, "not YAML: \(error)"))
+      throw YAMLFailure(problem: problem(of: error))
     }
   }
 
@@ -31,21 +29,16 @@ enum YAMLSource {
     return index.map { $0 + 1 }
   }
 
-  private static func problem(of error: YamlError, _ text: String) -> ConfigProblem {
-    switch error {
-    case .scanner(let context, let problem, let mark, _),
-      .parser(let context, let problem, let mark, _),
-      .composer(let context, let problem, let mark, _):
-      let place = context.map { " (\($0.text) in line \($0.mark.line))" } ?? ""
-      return ConfigProblem(mark.line, "not YAML: \(problem)\(place)", instead: advice(problem))
-    case .duplicatedKeysInMapping(let duplicates, let context):
-      let key = duplicates.sorted().first ?? ""
-      let line = secondLine(of: key, in: text, from: context.mark.line) ?? context.mark.line
-      return ConfigProblem(line, "`\(key)` stands here twice", instead: "one of the two")
-    case .reader(let problem, _, _, _):
-      return ConfigProblem(0, "not YAML: \(problem)", instead: "UTF-8 text")
-    default:
-      return ConfigProblem(0, "not YAML: \(error)")
+  private static func problem(of error: YAMLError) -> ConfigProblem {
+    switch error.kind {
+    case .duplicateKey(let key):
+      return ConfigProblem(error.line, "`\(key)` stands here twice", instead: "one of the two")
+    case .characters:
+      return ConfigProblem(0, "not YAML: \(error.problem)", instead: "UTF-8 text")
+    case .form:
+      let place = error.context.map { " (\($0.text) in line \($0.line))" } ?? ""
+      return ConfigProblem(
+        error.line, "not YAML: \(error.problem)\(place)", instead: advice(error.problem))
     }
   }
 
@@ -58,19 +51,6 @@ enum YAMLSource {
     case "found character that cannot start any token": "the value in \"quotes\""
     default: nil
     }
-  }
-
-  /// The line in which a key of a mapping appears for the second time, by its looks.
-  private static func secondLine(of key: String, in text: String, from first: Int) -> Int? {
-    var seen = 0
-    for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated()
-    where index + 1 >= first {
-      let content = line.drop { $0 == " " || $0 == "-" }
-      guard content.hasPrefix(key), content.dropFirst(key.count).first == ":" else { continue }
-      seen += 1
-      if seen == 2 { return index + 1 }
-    }
-    return nil
   }
 }
 

@@ -1,0 +1,3 @@
+// libyaml: reads YAML 1.1.
+#pragma once
+#include <yaml.h>
