@@ -1,5 +1,7 @@
-// What Swift cannot name itself: the processor's CRC-32C instruction, a system call. Header only.
+// What Swift cannot name itself: the processor's CRC-32C instruction, a system call, what glibc
+// declares for GNU sources only. Header only.
 #pragma once
+#include <link.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -42,3 +44,14 @@ extern int sync_file_range(int file, int64_t offset, int64_t bytes, unsigned int
 static inline void apus_write_back(int file) {
   (void)sync_file_range(file, 0, 0, 1 | 2 | 4); // wait before, write, wait after
 }
+
+// dl_iterate_phdr: the program and its libraries, as they are loaded.
+struct apus_loaded_object {
+  uintptr_t base;
+  const char *name;
+  const ElfW(Phdr) *headers;
+  ElfW(Half) count;
+};
+extern int apus_loaded_objects(
+    int (*visit)(struct apus_loaded_object *object, size_t size, void *context), void *context)
+    __asm__("dl_iterate_phdr");

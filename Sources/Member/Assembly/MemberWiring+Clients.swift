@@ -203,6 +203,7 @@ extension MemberWiring {
     let interval = configuration.heartbeatInterval
     let tickMilliseconds = Int(interval.wholeNanoseconds / 1_000_000)
     let descriptorTicks = max(1, DescriptorMonitor.periodMilliseconds / tickMilliseconds)
+    let settledTicks = max(1, ProgramPages.settlingMilliseconds / tickMilliseconds)
     return MemberSupervisor(
       tickMilliseconds: tickMilliseconds, inbox: supervisorInbox, executor: loop,
       outlets: MemberSupervisor.Outlets(
@@ -217,6 +218,7 @@ extension MemberWiring {
             .tick(revision: status.revision, isLeader: raft.status.role == .leader))
           if ticks % 10 == 0 { quota.send(.size(bytes: status.sizeBytes)) }
           if ticks % descriptorTicks == 0 { DescriptorMonitor.check(log) }
+          if ticks == settledTicks { ProgramPages.release() }
         },
         heartbeatsLate: { late in
           let followers = raft.status.peers.filter { $0.id != member }
