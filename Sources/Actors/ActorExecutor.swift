@@ -34,6 +34,13 @@ package func monotonicNanoseconds() -> UInt64 {
   uv_hrtime()
 }
 
+/// Nanoseconds of a processor that the calling thread has used.
+package func threadProcessorNanoseconds() -> UInt64 {
+  var time = timespec()
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+  return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+}
+
 /// One entry of an executor's queue.
 enum WorkItem {
   case job(UnownedJob)

@@ -26,6 +26,8 @@ package final class Inbox<Message: Sendable>: InboxDrain, Sendable {
     var spare: ContiguousArray<Message> = []
     var receiver: Receiver?
     var drainDue = false
+    /// Messages wait whose drain nobody has scheduled.
+    var isHeld = false
 
     /// Marks a drain as due; returns where to schedule it if it was not due already.
     mutating func claimDrain() -> (any ActorExecutor)? {
@@ -90,6 +92,30 @@ package final class Inbox<Message: Sendable>: InboxDrain, Sendable {
     if !due.runHere(self) { due.schedule(self) }
   }
 
+  /// Like ``send(_:)``, but leaves the drain to ``deliver(here:)``, which has to follow soon. One
+  /// thread only; others may send meanwhile.
+  package func hold(_ message: consuming Message) {
+    let message = message
+    state.withLock { state in
+      guard state.pending.count < limit else { return }
+      state.pending.append(message)
+      state.isHeld = !state.drainDue || state.isHeld
+    }
+  }
+
+  /// Has everything handled that ``hold(_:)`` has kept back, if it was not with what others have sent.
+  ///
+  /// - Parameter here: on the calling thread before it returns, if the receiver's thread is asleep.
+  package func deliver(here: Bool) {
+    let due = state.withLock { state -> (any ActorExecutor)? in
+      guard state.isHeld else { return nil }
+      state.isHeld = false
+      return state.claimDrain()
+    }
+    guard let due else { return }
+    if !here || !due.runHere(self) { due.schedule(self) }
+  }
+
   /// Appends all messages, next to each other, or none. Any thread.
   ///
   /// - Returns: false if they do not all fit; then nothing was enqueued.
@@ -109,6 +135,7 @@ package final class Inbox<Message: Sendable>: InboxDrain, Sendable {
   package func drain() {
     let (taken, handler) = state.withLock { state in
       state.drainDue = false
+      state.isHeld = false
       var taken = ContiguousArray<Message>()
       swap(&taken, &state.pending)
       swap(&state.pending, &state.spare)

@@ -3,7 +3,7 @@
 /// Set the closures right after `startCall`; they run inside `receive`, `appendOutput`, `tick`,
 /// `cancel`, `resumeReceiving` or `close`. ``onEnd`` comes exactly once and last; after it the
 /// closures are released. Methods are no-ops then.
-package final class ClientCall {
+package final class ClientCall: ReceivingCall {
   enum Phase { case open, ended }
 
   /// The HTTP/2 stream id; 0 for a call that could not be started.
@@ -48,6 +48,8 @@ package final class ClientCall {
   }
 
   package var isEnded: Bool { phase == .ended }
+
+  var isOpen: Bool { phase == .open }
 
   /// Bytes given to `send` that the peer's window has not let out yet.
   package var queuedBytes: Int { queue.bytes }

@@ -2,7 +2,7 @@ import CNGHTTP2
 
 // MARK: - Receiving
 
-extension GRPCClientSession {
+extension GRPCClientSession: MessageReceiving {
   /// A header block of a response is complete.
   func onHeaders(_ call: ClientCall) {
     if !call.response.hasHeaders, !(100..<200).contains(call.response.httpStatus) {
@@ -28,68 +28,20 @@ extension GRPCClientSession {
 
   /// A piece of a response's body.
   func onData(_ call: ClientCall, _ bytes: UnsafeRawBufferPointer) {
-    if call.isReceivePaused {
-      // Other calls must not starve: only the stream's own window stays shut.
-      nghttp2_session_consume_connection(connection.raw, bytes.count)
-      call.withheldBytes += bytes.count
-      call.inbox.partial.append(contentsOf: bytes)
-      return
-    }
+    if call.isReceivePaused { return withhold(call, bytes) }
     nghttp2_session_consume(connection.raw, call.id, bytes.count)
-    if call.inbox.partial.isEmpty {
-      let used = deliver(call, bytes)
-      if used < bytes.count { call.inbox.partial.append(contentsOf: bytes[used...]) }
-      return
-    }
-    let isReady = call.inbox.completes(with: bytes.count)
-    call.inbox.partial.append(contentsOf: bytes)
-    if isReady { deliverPartial(call) }
+    collect(call, bytes)
   }
 
-  private func deliverPartial(_ call: ClientCall) {
-    var bytes: [UInt8] = []
-    swap(&bytes, &call.inbox.partial)
-    let used = bytes.withUnsafeBytes { deliver(call, $0) }
-    if used < bytes.count {
-      bytes.removeFirst(used)
-      call.inbox.partial = bytes
-    }
+  var receiveMessageBytesMax: Int { configuration.receiveMessageBytesMax }
+
+  func deliver(_ call: ClientCall, _ bytes: UnsafeRawBufferPointer) -> Int {
+    deliverMessages(call, bytes)
   }
 
-  /// Delivers the whole messages at the head of `bytes`; returns how many bytes are done with.
-  private func deliver(_ call: ClientCall, _ bytes: UnsafeRawBufferPointer) -> Int {
-    var at = 0
-    call.isDispatching = true
-    defer { call.isDispatching = false }
-    while at < bytes.count, call.phase == .open, !call.isReceivePaused {
-      let rest = UnsafeRawBufferPointer(rebasing: bytes[at...])
-      switch MessageAssembler.next(
-        rest, limit: configuration.receiveMessageBytesMax, encoding: call.encoding)
-      {
-      case .needMore: return at
-      case .message(let payload, let isCompressed):
-        at += payload.upperBound
-        let message = UnsafeRawBufferPointer(rebasing: rest[payload])
-        if isCompressed {
-          deliverCompressed(call, message)
-        } else {
-          call.onMessage?(message)
-        }
-      case .failed(let status): cancel(call, status)
-      }
-    }
-    return call.phase == .open ? at : bytes.count
-  }
+  func hand(_ message: UnsafeRawBufferPointer, to call: ClientCall) { call.onMessage?(message) }
 
-  private func deliverCompressed(_ call: ClientCall, _ payload: UnsafeRawBufferPointer) {
-    do {
-      let message = try MessageAssembler.inflate(
-        payload, limit: configuration.receiveMessageBytesMax)
-      message.withUnsafeBytes { call.onMessage?($0) }
-    } catch {
-      cancel(call, error)
-    }
-  }
+  func refuse(_ call: ClientCall, _ status: GRPCStatus) { cancel(call, status) }
 
   /// The server has ended its side of the stream.
   func onRemoteEnd(_ call: ClientCall) {
@@ -118,15 +70,7 @@ extension GRPCClientSession {
   }
 
   func resumeReceiving(_ call: ClientCall) {
-    guard call.isReceivePaused else { return }
-    call.isReceivePaused = false
-    // From inside a delivery its own loop goes on with the rest.
-    guard !call.isDispatching, call.phase == .open else { return }
-    if call.withheldBytes > 0 {
-      nghttp2_session_consume_stream(connection.raw, call.id, call.withheldBytes)
-      call.withheldBytes = 0
-    }
-    if !call.inbox.partial.isEmpty { deliverPartial(call) }
+    guard reopen(call) else { return }
     if call.hasRemoteEnded, !call.isReceivePaused { endResponse(call) }
   }
 }

@@ -2,23 +2,17 @@ import CNGHTTP2
 
 // MARK: - Receiving
 
-extension GRPCServerSession {
+extension GRPCServerSession: MessageReceiving {
   /// A piece of a request's body.
   func onData(_ call: ServerCall, _ bytes: UnsafeRawBufferPointer) {
     emptyFrames = 0
     if call.isReceivePaused, call.phase == .open {
-      // Other calls must not starve: only the stream's own window stays shut.
-      nghttp2_session_consume_connection(connection.raw, bytes.count)
-      call.withheldBytes += bytes.count
-      call.inbox.partial.append(contentsOf: bytes)
+      withhold(call, bytes)
       return noteHeld(call)
     }
     nghttp2_session_consume(connection.raw, call.id, bytes.count)
     guard call.phase == .open else { return }
-    switch call.kind {
-    case .http: delegate?.httpRequest(call, received: bytes)
-    case .grpc: collectMessages(call, bytes)
-    }
+    collect(call, bytes)
     if call.heldBytes != call.inbox.partial.count { noteHeld(call) }
   }
 
@@ -27,71 +21,25 @@ extension GRPCServerSession {
     guard let budget = configuration.receiveBudget else { return }
     let bytes = call.inbox.partial.count
     guard !budget.change(from: call.heldBytes, to: bytes) else { return call.heldBytes = bytes }
-    reject(
+    refuse(
       call, GRPCStatus(.resourceExhausted, "apus: too many unfinished requests at the same time"))
   }
 
-  private func collectMessages(_ call: ServerCall, _ bytes: UnsafeRawBufferPointer) {
-    if call.inbox.partial.isEmpty {
-      let used = deliver(call, bytes)
-      if used < bytes.count { call.inbox.partial.append(contentsOf: bytes[used...]) }
-      return
-    }
-    let isReady = call.inbox.completes(with: bytes.count)
-    call.inbox.partial.append(contentsOf: bytes)
-    if isReady { deliverPartial(call) }
+  var receiveMessageBytesMax: Int { configuration.receiveMessageBytesMax }
+
+  /// A plain request's body is handed on as it comes.
+  func deliver(_ call: ServerCall, _ bytes: UnsafeRawBufferPointer) -> Int {
+    guard call.kind == .http else { return deliverMessages(call, bytes) }
+    delegate?.httpRequest(call, received: bytes)
+    return bytes.count
   }
 
-  func deliverPartial(_ call: ServerCall) {
-    var bytes: [UInt8] = []
-    swap(&bytes, &call.inbox.partial)
-    guard call.kind == .grpc else {
-      return bytes.withUnsafeBytes { delegate?.httpRequest(call, received: $0) ?? () }
-    }
-    let used = bytes.withUnsafeBytes { deliver(call, $0) }
-    if used < bytes.count {
-      bytes.removeFirst(used)
-      call.inbox.partial = bytes
-    }
-  }
-
-  /// Delivers the whole messages at the head of `bytes`; returns how many bytes are done with.
-  private func deliver(_ call: ServerCall, _ bytes: UnsafeRawBufferPointer) -> Int {
-    var at = 0
-    call.isDispatching = true
-    defer { call.isDispatching = false }
-    while at < bytes.count, call.phase == .open, !call.isReceivePaused {
-      let rest = UnsafeRawBufferPointer(rebasing: bytes[at...])
-      switch MessageAssembler.next(
-        rest, limit: configuration.receiveMessageBytesMax, encoding: call.encoding)
-      {
-      case .needMore: return at
-      case .message(let payload, let isCompressed):
-        at += payload.upperBound
-        let message = UnsafeRawBufferPointer(rebasing: rest[payload])
-        if isCompressed {
-          deliverCompressed(call, message)
-        } else {
-          delegate?.call(call, received: message)
-        }
-      case .failed(let status): reject(call, status)
-      }
-    }
-    return call.phase == .open ? at : bytes.count
-  }
-
-  private func deliverCompressed(_ call: ServerCall, _ payload: UnsafeRawBufferPointer) {
-    do {
-      let message = try MessageAssembler.inflate(
-        payload, limit: configuration.receiveMessageBytesMax)
-      message.withUnsafeBytes { delegate?.call(call, received: $0) }
-    } catch {
-      reject(call, error)
-    }
+  func hand(_ message: UnsafeRawBufferPointer, to call: ServerCall) {
+    delegate?.call(call, received: message)
   }
 
   /// Ends a call for a fault of its client.
-  private func reject(_ call: ServerCall, _ status: GRPCStatus) {
+  func refuse(_ call: ServerCall, _ status: GRPCStatus) {
     guard call.phase == .open else { return }
     call.isCancelled = true
     finish(call, status)
@@ -111,20 +59,12 @@ extension GRPCServerSession {
     switch call.kind {
     case .http: delegate?.httpRequestEnded(call)
     case .grpc where call.inbox.partial.isEmpty: delegate?.callHalfClosed(call)
-    case .grpc: reject(call, GRPCStatus(.internal, "unexpected EOF"))
+    case .grpc: refuse(call, GRPCStatus(.internal, "unexpected EOF"))
     }
   }
 
   func resumeReceiving(_ call: ServerCall) {
-    guard call.isReceivePaused else { return }
-    call.isReceivePaused = false
-    // From inside a delivery its own loop goes on with the rest.
-    guard !call.isDispatching, call.phase == .open else { return }
-    if call.withheldBytes > 0 {
-      nghttp2_session_consume_stream(connection.raw, call.id, call.withheldBytes)
-      call.withheldBytes = 0
-    }
-    if !call.inbox.partial.isEmpty { deliverPartial(call) }
+    guard reopen(call) else { return }
     if call.heldBytes != call.inbox.partial.count { noteHeld(call) }
     if call.hasRemoteEnded, !call.isReceivePaused { endRequest(call) }
   }

@@ -15,7 +15,7 @@ package protocol LocalCallOwner: AnyObject {
 ///
 /// Belongs to the session's thread. After the stream or the session is gone every method is a
 /// no-op, so an owner may answer late.
-package final class ServerCall {
+package final class ServerCall: ReceivingCall {
   enum Kind { case grpc, http }
   enum Phase { case open, finished }
 
@@ -104,6 +104,8 @@ package final class ServerCall {
 
   /// Whether the owner has finished the call (the bytes may still be queued).
   package var isFinished: Bool { phase == .finished }
+
+  var isOpen: Bool { phase == .open }
 
   /// Bytes given to `send` that the peer's window has not let out yet.
   package var queuedBytes: Int { owner?.queuedBytes ?? queue.bytes }

@@ -125,6 +125,36 @@ extension ActorsSuite {
       #expect(inside.load(ordering: .relaxed) == 0)
     }
 
+    /// Held messages wait for their delivery, or go with what is sent meanwhile, in order.
+    @Test func heldMessagesAreHandledOnceAndInOrder() async throws {
+      let thread = try ThreadExecutor(name: "thread")
+      let counter = Counter(on: thread)
+      let inbox = Inbox<Int>(name: "test", limit: 10)
+      inbox.connect(to: thread) { [weak counter] batch in
+        counter?.assumeIsolated { $0.receive(&batch) }
+      }
+      inbox.deliver(here: true)
+      inbox.hold(1)
+      inbox.hold(2)
+      usleep(2_000)
+      #expect(inbox.count == 2)
+      inbox.deliver(here: false)
+      await counter.wait(for: 2)
+      inbox.hold(3)
+      inbox.send(4)
+      await counter.wait(for: 4)
+      inbox.deliver(here: true)
+      // The thread sleeps after a while: then the caller handles what it has held.
+      for value in 5...300 {
+        usleep(50)
+        inbox.hold(value)
+        inbox.deliver(here: true)
+      }
+      await counter.wait(for: 300)
+      #expect(await counter.values == Array(1...300))
+      thread.stop()
+    }
+
     @Test func streamCallbacksEnterActorOnLoop() async throws {
       let loop = try EventLoop()
       try loop.start(name: "loop")

@@ -39,7 +39,7 @@ extension MemberWiring {
   /// A sync that takes longer is told, as in etcd. Nanoseconds.
   private static let slowSync: UInt64 = 1_000_000_000
 
-  func makeLogWriter(_ raft: RaftNode) -> LogWriter {
+  func makeLogWriter(_ raft: RaftNode, _ desk: LogDesk) -> LogWriter {
     let metrics = metrics
     let log = log
     let fatal = fatal
@@ -56,6 +56,7 @@ extension MemberWiring {
             metrics.disk.walWriteBytes.add(Int64(bytes))
             metrics.disk.walWrite.observe(Double(nanoseconds) / 1e9)
           case .synced(let nanoseconds):
+            desk.synced(nanoseconds: nanoseconds)
             metrics.disk.walFsync.observe(Double(nanoseconds) / 1e9)
             guard nanoseconds > Self.slowSync else { return }
             log.warn(
@@ -70,7 +71,8 @@ extension MemberWiring {
   }
 
   func connect(
-    _ raft: RaftNode, _ logWriter: LogWriter, _ store: KVStore, _ peers: PeerTransport
+    _ raft: RaftNode, _ logWriter: LogWriter, _ desk: LogDesk, _ store: KVStore,
+    _ peers: PeerTransport
   ) {
     let gateway = gatewayInbox
     let controller = controllerInbox
@@ -89,7 +91,7 @@ extension MemberWiring {
           if let index = batch.releaseThrough {
             log.info("saved snapshot", ("snapshot-index", index))
           }
-          logInbox.send(batch)
+          desk.take(batch, to: logInbox)
         },
         send: { peers.submit(.send($0)) },
         apply: { entries in

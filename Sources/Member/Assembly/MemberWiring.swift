@@ -48,7 +48,8 @@ struct MemberWiring {
   func start() throws -> Running {
     let running = Running()
     let raft = makeRaft()
-    let logWriter = makeLogWriter(raft)
+    let desk = LogDesk()
+    let logWriter = makeLogWriter(raft, desk)
     let peers = makePeers(raft, running)
     let (store, backendWriter) = makeStore(raft, peers)
     let corruption = makeCorruptionChecker(raft, store, peers, running)
@@ -76,7 +77,8 @@ struct MemberWiring {
     controller.start()
     services.start()
     corruption.start()
-    connect(raft, logWriter, store, peers)
+    desk.start(logWriter.inbox, on: loop)
+    connect(raft, logWriter, desk, store, peers)
     supervisor.start()
     running.actors.withLock {
       $0 = [
