@@ -203,7 +203,10 @@ static ssize_t faulty(struct rule *rule, int file, const void *bytes, size_t cou
   size_t some = count;
   if (!strcmp(rule->action, "short") && count > 1) some = count / 2;
   if (!strcmp(rule->action, "torn")) some = (size_t)rule->number < count ? (size_t)rule->number : count;
+  struct iovec part = {(void *)bytes, some};
+  uint64_t token = note_write(file, &part, 1, at);
   ssize_t written = at < 0 ? syscall(SYS_write, file, bytes, some) : syscall(SYS_pwrite64, file, bytes, some, at);
+  if (written >= 0) note_written(token);
   if (!strcmp(rule->action, "torn")) { syscall(SYS_fsync, file); end_process(); }
   return written;
 }
