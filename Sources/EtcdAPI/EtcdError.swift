@@ -131,6 +131,8 @@ extension EtcdError {
     .invalidArgument, "etcdserver: wrong downgrade target version format")
   package static let downgradeVersionInvalid = EtcdError(
     .invalidArgument, "etcdserver: invalid downgrade target version")
+  package static let downgradeInProgress = EtcdError(
+    .failedPrecondition, "etcdserver: cluster has a downgrade job in progress")
   package static let clusterVersionUnknown = EtcdError(
     .failedPrecondition, "etcdserver: cluster version not found during downgrade")
   package static let methodUnknown = EtcdError(.unknown, "etcdserver: unknown method")

@@ -142,6 +142,7 @@ extension KVStore {
     overrides.set(.meta, BackendKey.confState, confStateJSON)
     overrides.remove(.meta, BackendKey.storageVersion)
     overrides.remove(.cluster, BackendKey.clusterVersion)
+    overrides.remove(.cluster, BackendKey.downgrade)
     let path = "\(settings.snapshotDirectory)/client-\(id.hex).db"
     backendInbox.send(.export(id: id, path: path, overrides: overrides))
   }

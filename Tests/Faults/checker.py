@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 
 from .history import NEVER, OK, REFUSED, UNKNOWN
 from .model import DELETE, PUT, Past, View, contains, did_change, puts_of, without_headers
+from .rights import check_rights
 from .wal import CONFIGURATION, PAYLOAD, fields
 
 READS = {"range"}
@@ -65,6 +66,7 @@ class Checker:
         for watch in self.history.watches:
             WatchCheck(self, watch).run()
         self.check_leases()
+        check_rights(self.history, self.report)
         self.check_finals()
         self.check_logs()
 
@@ -392,7 +394,8 @@ class Checker:
                 self.report("L5", NEVER, f"entry {index} makes revisions {found} after {shown}: {request}")
             shown = max(found | {shown})
             op = self.writers.get((request.put.key, request.put.value)) if name == "put" else None
-            if op and not found and not request.put.lease and op.outcome != REFUSED:
+            # Whether a limited user's was refused is only known once it is applied.
+            if op and not op.user and not found and not request.put.lease and op.outcome != REFUSED:
                 self.report("L5", NEVER, f"entry {index} is in no revision: {request}")
         # What came before the oldest log's first entry is not to be found there.
         if first <= 1 and revisions:

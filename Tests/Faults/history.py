@@ -8,7 +8,7 @@ import threading
 OK, REFUSED, UNKNOWN = "ok", "refused", "unknown"
 # A refusal with one of these codes says that the request had no effect; any other error says nothing.
 DEFINITE = {"INVALID_ARGUMENT", "OUT_OF_RANGE", "NOT_FOUND", "FAILED_PRECONDITION", "PERMISSION_DENIED",
-            "RESOURCE_EXHAUSTED", "ALREADY_EXISTS", "UNIMPLEMENTED"}
+            "RESOURCE_EXHAUSTED", "ALREADY_EXISTS", "UNIMPLEMENTED", "UNAUTHENTICATED"}
 NEVER = math.inf
 
 
@@ -26,11 +26,12 @@ class Op:
     outcome: str = UNKNOWN
     code: str = ""
     response: object = None
+    user: str = ""  # one whose rights are limited
 
     def __str__(self):
         request = " ".join(str(self.request).split())
         response = " ".join(str(self.response).split()) if self.response is not None else self.code
-        return (f"op {self.id} {self.kind} by client {self.client} at {self.member}#{self.incarnation} "
+        return (f"op {self.id} {self.kind} by client {self.client} {self.user} at {self.member}#{self.incarnation} "
                 f"[{self.called / 1e9:.6f}..{self.returned / 1e9:.6f}] {self.outcome}: "
                 f"{request[:400]} -> {response[:600]}")
 
@@ -48,6 +49,7 @@ class Watch:
     permitted: list | None = None  # ranges (key, end) that its user may read; None for all
     responses: list = dataclasses.field(default_factory=list)
     end: str = ""
+    user: str = ""
 
     def __str__(self):
         request = " ".join(str(self.request).split())
@@ -58,6 +60,7 @@ class History:
     def __init__(self):
         self.ops, self.watches = [], []
         self.faults = []  # (time, text)
+        self.rights = []  # of limited users: rights.Right
         self.finals = {}  # member name -> dict of what it said after all was healed
         self.logs = {}  # member name -> what its log held after its end: wal.Log
         self.clock_error = 0  # by how much a monotonic clock of a member may have been wrong

@@ -13,6 +13,7 @@ import grpc
 import protos
 from harness import PROGRAMS, Cluster, Member
 
+from .packets import PacketFilter
 from .powercut import Disk
 from .proxy import ProxyProcess
 
@@ -117,6 +118,8 @@ class FaultMember(Member):
         """What the member says of itself, or None."""
         api = protos.load()
         with grpc.insecure_channel(self.endpoint, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+            if self.cluster.guard:
+                channel = self.cluster.guard.channel(channel, self.endpoint, "root")
             try:
                 return api.grpc.MaintenanceStub(channel).Status(api.rpc.StatusRequest(), timeout=timeout)
             except grpc.RpcError:
@@ -164,6 +167,7 @@ class FaultCluster(Cluster):
     def __init__(self, size=3, flags=(), proxied=False, shimmed=False, clocked=False, powered=False,
                  kinds=("apus",)):
         self.proxy_ports = {}
+        self.guard = None  # of a cluster that asks its clients who they are
         self.clocked, self.powered = clocked, powered
         if powered and os.path.isdir("/dev/shm"):  # what counts as durable is in the journal
             tempfile.tempdir = "/dev/shm"
@@ -181,6 +185,8 @@ class FaultCluster(Cluster):
         for member in self.members:
             self.give_disk(member)
         self.proxy = None
+        # Not of the proxies' ports, but of those behind them: each packet is looked at once.
+        self.packets = PacketFilter([m.peer_port for m in self.members])
         self.crashes = []  # (member name, exit code, end of its log)
 
     def give_disk(self, member):
@@ -205,6 +211,7 @@ class FaultCluster(Cluster):
 
     def __exit__(self, *details):
         super().__exit__(*details)
+        self.packets.clear()
         if self.proxy:
             self.proxy.close()
 

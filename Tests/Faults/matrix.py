@@ -12,7 +12,7 @@ PAGE = ROOT / "docs" / "testing.md"
 BEGIN, END = "<!-- fault matrix: written by scripts/faults --matrix -->", "<!-- end of the fault matrix -->"
 APUS = ("apus",)
 # Scenarios of which a matrix run needs more than its usual seconds.
-LONG = {"crash-points": 100, "lease-storm": 60, "storm": 20, "replace-member": 20}
+LONG = {"crash-points": 180, "lease-storm": 60, "storm": 20, "replace-member": 20}
 # The same again with five members, and in clusters of both kinds.
 FIVE = ["kill-leader", "kill-all", "partition", "one-way", "bridge", "power-cut", "power-cut-all", "replace-member",
         "mixed"]
@@ -25,6 +25,7 @@ def plan(seconds):
     runs = [(name, 3, APUS, LONG.get(name, seconds)) for name in scenarios.ALL if name != "everything"]
     runs += [(name, 5, APUS, LONG.get(name, seconds)) for name in FIVE]
     runs += [(name, 3, kinds, seconds) for kinds in MIXES for name in BOTH]
+    runs += [("snapshot-transfer", 3, kinds, 2 * seconds) for kinds in MIXES]
     runs += [("everything", 3, APUS, 4 * seconds), ("everything", 5, APUS, 4 * seconds)]
     return runs
 

@@ -18,8 +18,9 @@ HOT = [b"k/%d" % number for number in range(12)]
 LEASED = [b"l/%d" % number for number in range(12)]
 
 
-def connect(endpoint):
-    return grpc.insecure_channel(endpoint, options=CHANNEL_OPTIONS)
+def connect(endpoint, guard=None, user="root"):
+    channel = grpc.insecure_channel(endpoint, options=CHANNEL_OPTIONS)
+    return guard.channel(channel, endpoint, user) if guard else channel
 
 
 class Recorder:
@@ -35,11 +36,12 @@ class Recorder:
         self.compacted = 0
         self.acknowledged = []  # times of acknowledged writes
 
-    def call(self, client, member, stubs_, kind, request, timeout):
+    def call(self, client, member, stubs_, kind, request, timeout, user=""):
         """Makes one call and records it. Returns the Op."""
         rpc = {"put": "Put", "delete": "DeleteRange", "txn": "Txn", "range": "Range", "compact": "Compact",
                "grant": "LeaseGrant", "revoke": "LeaseRevoke", "status": "Status", "hash": "HashKV"}
-        op = Op(next(self.op_ids), client, member.name, member.incarnation, kind, request, time.monotonic_ns())
+        op = Op(next(self.op_ids), client, member.name, member.incarnation, kind, request, time.monotonic_ns(),
+                user=user)
         try:
             if kind == "keepalive":
                 op.response = next(iter(stubs_.lease.LeaseKeepAlive(iter([request]), timeout=timeout)))
@@ -52,6 +54,8 @@ class Recorder:
             op.code = error.code().name
             op.outcome = REFUSED if op.code in DEFINITE else UNKNOWN
             op.response = error.details()
+            if member.cluster.guard:
+                member.cluster.guard.heard(member.endpoint, user or "root", op.response)
         except StopIteration:
             op.code = "ENDED"
         if op.outcome != UNKNOWN:
@@ -70,8 +74,8 @@ class Recorder:
 
 
 class Stubs:
-    def __init__(self, api, endpoint):
-        self.channel = connect(endpoint)
+    def __init__(self, api, endpoint, guard=None, user="root"):
+        self.channel = connect(endpoint, guard, user)
         self.kv = api.grpc.KVStub(self.channel)
         self.lease = api.grpc.LeaseStub(self.channel)
         self.maintenance = api.grpc.MaintenanceStub(self.channel)
@@ -82,16 +86,18 @@ class Stubs:
 class StubsByMember(dict):
     """Connections to members, made when they are needed: members come and go."""
 
-    def __init__(self, recorder):
-        self.recorder = recorder
+    def __init__(self, recorder, user="root"):
+        self.recorder, self.user = recorder, user
 
     def __missing__(self, member):
-        self[member] = made = Stubs(self.recorder.api, member.endpoint)
+        self[member] = made = Stubs(self.recorder.api, member.endpoint, member.cluster.guard, self.user)
         return made
 
 
 class Worker(threading.Thread):
     """One logical client at a time: one call outstanding, a new identity after each unknown outcome."""
+
+    user = ""  # whose rights are limited
 
     def __init__(self, recorder, seed, pace=0.01, leases=True, timeout=2.0):
         super().__init__(daemon=True)
@@ -108,7 +114,7 @@ class Worker(threading.Thread):
             if self.random.random() < 0.05:
                 member = self.random.choice([*self.recorder.members])
             kind, request = self.choose()
-            op = self.recorder.call(self.client, member, self.stubs[member], kind, request, self.timeout)
+            op = self.recorder.call(self.client, member, self.stubs[member], kind, request, self.timeout, self.user)
             self.learn(op)
             if op.outcome == UNKNOWN:
                 self.client = next(self.recorder.client_ids)
@@ -225,15 +231,38 @@ class Worker(threading.Thread):
         return "revoke", rpc.LeaseRevokeRequest(ID=lease)
 
 
+class Guest(Worker):
+    """A user who may touch some keys now and then, and tries all of them, one at a time."""
+
+    def __init__(self, recorder, seed, user, pace=0.01):
+        super().__init__(recorder, seed, pace, leases=False)
+        self.user, self.stubs = user, StubsByMember(recorder, user)
+
+    def choose(self):
+        kind, request = self.random.choice([self.put, self.put_prev, self.delete, self.get, self.old_or_new, self.pair])()
+        return kind, request
+
+    def old_or_new(self):
+        request = self.rpc.RangeRequest(key=self.key(), serializable=self.random.random() < 0.6)
+        return "range", request
+
+    def pair(self):
+        """A transaction of two requests for one key."""
+        rpc, key = self.rpc, self.key()
+        return "txn", rpc.TxnRequest(success=[
+            rpc.RequestOp(request_range=rpc.RangeRequest(key=key)),
+            rpc.RequestOp(request_put=rpc.PutRequest(key=key, value=self.value(), prev_kv=True))])
+
+
 class Watcher(threading.Thread):
     """Opens watches one after another, each for a while. A collector watches all from revision 1 on."""
 
-    def __init__(self, recorder, seed, member=None):
+    def __init__(self, recorder, seed, member=None, user=""):
         super().__init__(daemon=True)
         self.recorder, self.random, self.member = recorder, random.Random(seed), member
-        self.collector = member is not None
+        self.collector, self.user = member is not None, user
         self.rpc = recorder.api.rpc
-        self.stubs = StubsByMember(recorder)
+        self.stubs = StubsByMember(recorder, user or "root")
         self.closing = threading.Event()
         self.shown = 0  # the last revision shown by the open stream
         self.open = None  # the queue of requests of the open stream
@@ -254,7 +283,7 @@ class Watcher(threading.Thread):
         request = self.rpc.WatchCreateRequest(
             prev_kv=self.random.random() < 0.5, progress_notify=self.random.random() < 0.5,
             fragment=self.random.random() < 0.2)
-        request.key, request.range_end = self.random.choice(
+        request.key, request.range_end = (self.random.choice(HOT), b"") if self.user else self.random.choice(
             [(b"\0", b"\0"), (b"k/", b"k0"), (b"k/3", b"k/7"), (self.random.choice(HOT), b""), (b"l/", b"l0")])
         head = self.recorder.revision
         request.start_revision = max(0, self.random.choice(
@@ -265,7 +294,7 @@ class Watcher(threading.Thread):
 
     def once(self, member, request):
         watch = Watch(next(self.recorder.watch_ids), member.name, member.incarnation, request,
-                      time.monotonic_ns(), self.collector, self.previous)
+                      time.monotonic_ns(), self.collector, self.previous, user=self.user)
         with self.recorder.history.lock:
             self.recorder.history.watches.append(watch)
         asks = queue.Queue()
@@ -280,6 +309,7 @@ class Watcher(threading.Thread):
                 watch.responses.append((time.monotonic_ns(), response))
                 self.learn(response)
                 if response.canceled:
+                    self.refused(member, response)
                     break
             watch.end = "ended"
         except grpc.RpcError as error:
@@ -291,6 +321,11 @@ class Watcher(threading.Thread):
                 call.cancel()
         self.previous = watch.id
         if not watch.responses:
+            time.sleep(0.1)
+
+    def refused(self, member, response):
+        if member.cluster.guard and not response.compact_revision:
+            member.cluster.guard.heard(member.endpoint, self.user or "root", response.cancel_reason)
             time.sleep(0.1)
 
     def learn(self, response):

@@ -19,7 +19,8 @@ from .checker import check
 from .history import OK, REFUSED, UNKNOWN, History
 from .injectors import FaultCluster
 from .filesystems import file_systems
-from .recorder import Recorder, Stubs, StubsByMember, Watcher, Worker
+from .recorder import Guest, Recorder, Stubs, StubsByMember, Watcher, Worker
+from .rights import Guard
 
 
 @dataclasses.dataclass
@@ -104,6 +105,8 @@ def run(scenario, size=3, seconds=20, seed=1, workers=6, watchers=4, pace=0.012,
     cluster = FaultCluster(size, scenario.flags, scenario.proxied, scenario.shimmed, scenario.clocked,
                            scenario.powered, kinds)
     with file_systems(cluster, scenario), prepared(cluster, scenario, chance), cluster:
+        if scenario.guests:
+            Guard().enable(cluster, scenario.guests)
         recorder = Recorder(history, cluster.members)
         collectors = [Watcher(recorder, chance.random(), member) for member in cluster.members]
         others = [Watcher(recorder, chance.random()) for _ in range(watchers)]
@@ -111,6 +114,9 @@ def run(scenario, size=3, seconds=20, seed=1, workers=6, watchers=4, pace=0.012,
         # show how soon new ones succeed.
         clients = [Worker(recorder, chance.random(), pace, timeout=2.0 if number % 2 else 0.3)
                    for number in range(workers)]
+        for user in scenario.guests:
+            clients += [Guest(recorder, chance.random(), user, pace) for _ in range(2)]
+            others.append(Watcher(recorder, chance.random(), user=user))
         threads = [*collectors, *others, *clients]
         if scenario.compacts:
             threads.append(Compactor(recorder, collectors, chance.random()))
@@ -170,6 +176,7 @@ def heal(ctx):
     """All links, disks and processes as they should be."""
     if ctx.cluster.proxy:
         ctx.cluster.links(None)
+    ctx.cluster.packets.clear()
     for member in ctx.members:
         if ctx.cluster.shim:
             member.disk()
@@ -185,7 +192,7 @@ def heal(ctx):
 def finish(ctx, collectors, others):
     """The last write, and what all members and watchers make of it."""
     recorder, rpc = ctx.recorder, ctx.api.rpc
-    calls = {m.name: Stubs(ctx.api, m.endpoint) for m in ctx.members}
+    calls = {m.name: Stubs(ctx.api, m.endpoint, m.cluster.guard) for m in ctx.members}
     first = calls[ctx.members[0].name]
     if not until(lambda: not first.lease.LeaseLeases(rpc.LeaseLeasesRequest(), timeout=2).leases, 25):
         ctx.problems.append("leases that should have run out are still there")

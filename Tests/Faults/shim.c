@@ -12,7 +12,8 @@
      does not end with the process.
 
    FAULT_CLOCK    A file with one 64-bit number, by which the wall clock is ahead (nanoseconds).
-   FAULT_RATE     How fast the monotonic clock runs, as a decimal number. */
+   FAULT_RATE     How fast the monotonic clock runs, and time passes for who waits on an event loop, as a
+     decimal number. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -24,6 +25,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -201,7 +203,10 @@ static ssize_t faulty(struct rule *rule, int file, const void *bytes, size_t cou
   size_t some = count;
   if (!strcmp(rule->action, "short") && count > 1) some = count / 2;
   if (!strcmp(rule->action, "torn")) some = (size_t)rule->number < count ? (size_t)rule->number : count;
+  struct iovec part = {(void *)bytes, some};
+  uint64_t token = note_write(file, &part, 1, at);
   ssize_t written = at < 0 ? syscall(SYS_write, file, bytes, some) : syscall(SYS_pwrite64, file, bytes, some, at);
+  if (written >= 0) note_written(token);
   if (!strcmp(rule->action, "torn")) { syscall(SYS_fsync, file); end_process(); }
   return written;
 }
@@ -396,6 +401,16 @@ int clock_gettime(clockid_t clock, struct timespec *out) {
   out->tv_sec = now / 1000000000;
   out->tv_nsec = now % 1000000000;
   return 0;
+}
+
+static int scaled(int timeout) { return timeout <= 0 || rate == 1 ? timeout : (int)((timeout + rate - 1) / rate); }
+
+int epoll_wait(int file, struct epoll_event *events, int count, int timeout) {
+  return epoll_pwait(file, events, count, timeout, NULL);
+}
+
+int epoll_pwait(int file, struct epoll_event *events, int count, int timeout, const sigset_t *mask) {
+  return (int)syscall(SYS_epoll_pwait, file, events, count, scaled(timeout), mask, (size_t)8);
 }
 
 int gettimeofday(struct timeval *restrict out, void *restrict zone) {

@@ -10,6 +10,7 @@ from . import wal
 from .checker import check
 from .history import NEVER, OK, REFUSED, UNKNOWN, History, Op, Watch
 from .model import DELETE, Past, View, did_change
+from .rights import Right
 
 api = protos.load()
 rpc, kv = api.rpc, api.kv
@@ -456,7 +457,65 @@ def shown_beyond_permission(world):
     world.history.watches[2].permitted = [(b"k/1", b"k/3")]
 
 
+def limited(world):
+    """A put, a read and a watch become those of a user who may do so."""
+    put = next(op for op in world.history.ops if op.kind == "put" and op.outcome == OK and op.id > 100)
+    read = next(op for op in world.history.ops if op.kind == "range" and op.outcome == OK and op.id > put.id
+                and not op.request.range_end and not op.request.revision)
+    watch = world.history.watches[3]
+    assert watch.request.key == b"k/1" and not watch.request.range_end
+    put.user = read.user = watch.user = "ann"
+    world.history.rights = [
+        Right("bob", b"\0", b"\0", 0), Right("ann", b"k/", b"k0", put.response.header.revision - 1,
+                                             read.response.header.revision, put.called - 1, read.returned + 1),
+        Right("ann", b"k/1", b"", 0)]
+    return put, read, watch
+
+
+def granted_later(world):
+    put, read, _ = limited(world)
+    world.history.rights[1].first = max(put.response.header.revision, read.response.header.revision) + 1
+
+
+def revoked_before(world):
+    put, _, _ = limited(world)
+    world.history.rights[1].last = put.response.header.revision - 1
+
+
+def other_key(world):
+    put, _, _ = limited(world)
+    world.history.rights[1].key = put.request.key + b"0"
+
+
+def other_user(world):
+    limited(world)
+    world.history.rights[1].user = "bob"
+
+
+def refused_with_the_right(world):
+    put, _, _ = limited(world)
+    world.history.ops.append(Op(60_000, 9, "a", 1, "put", rpc.PutRequest(key=b"k/1", value=b"never"), put.called,
+                                put.returned, REFUSED, "PERMISSION_DENIED", user="ann"))
+
+
+def watched_without_right(world):
+    limited(world)
+    world.history.rights.pop()
+    world.history.rights[1].last = 0
+
+
+def test_limited_users_within_their_rights(world):
+    put, _, _ = limited(world)
+    # Refused as the right was taken away meanwhile, or may not have been there yet.
+    world.history.rights[1].granted = put.called + 1
+    world.history.ops.append(Op(60_000, 9, "a", 1, "put", rpc.PutRequest(key=b"k/2", value=b"never"), put.called,
+                                put.returned, REFUSED, "PERMISSION_DENIED", user="ann"))
+    assert not rules(world)
+
+
 MUTANTS = {
+    granted_later: "R1", revoked_before: "R1", other_key: "R1", other_user: "R1", refused_with_the_right: "R2",
+    watched_without_right: "R3",
     seen_by_nobody: "A2", half_a_txn: "B2", unasked_fragment: "E3", shown_before_created: "E",
     other_members: "L4", logs_differ: "L5", log_lacks_entry: "L5", log_in_other_order: "L5",
     entry_in_no_revision: "L5", shown_beyond_permission: "E9",

@@ -28,14 +28,18 @@ def shim(tmp_path_factory):
     return build_shim(tmp_path_factory.mktemp("shim"))
 
 
-def run(shim, folder, script, mode, before=lambda root: None):
+def run(shim, folder, script, mode, before=lambda root: None, rule=None):
     """Runs a script under the shim, cuts the power, and gives back what is left: {path: content}."""
     root = folder / "disk"
     root.mkdir()
     before(root)
     disk = Disk(root)
     environment = {**os.environ, "LD_PRELOAD": str(shim), "FAULT_JOURNAL": str(disk.journal), "FAULT_ROOT": str(root)}
-    subprocess.run([sys.executable, "-c", WRITER + script, str(root)], check=True, env=environment)
+    if rule:
+        (folder / "rules").write_text(f"{rule}\n")
+        environment["FAULT_RULES"] = str(folder / "rules")
+    ended = subprocess.run([sys.executable, "-c", WRITER + script, str(root)], env=environment).returncode
+    assert ended == (-9 if rule and "torn" in rule else 0)
     disk.cut(random.Random(1), mode)
     return {str(each.relative_to(root)): each.read_bytes() for each in sorted(root.rglob("*")) if each.is_file()}
 
@@ -80,6 +84,17 @@ write(root + "/a", b"lazy", 1024)
 write(root + "/a", b"now", 0, os.O_DSYNC)
 """
     assert run(shim, tmp_path, script, "none", before)["a"].rstrip(b"\0") == b"now"
+
+
+@pytest.mark.parametrize("rule, left", [("write a short 0 1", b"whole"), ("write a torn 3 1", b"who")])
+def test_faulty_writes_reach_the_disk_as_far_as_they_went(shim, tmp_path, rule, left):
+    script = """
+file = os.open(root + "/a", os.O_RDWR | os.O_CREAT, 0o600)
+done = 0
+while done < 5:
+    done += os.pwrite(file, b"whole"[done:], done)
+"""
+    assert run(shim, tmp_path, script, "all", rule=rule) == {"a": left}
 
 
 def test_sector_holds_all_that_came_before(shim, tmp_path):

@@ -23,6 +23,23 @@ import Testing
     }
   }
 
+  /// Some runs where `swift test` and the sanitizers see them; `simulate` makes far more.
+  /// `SIMULATION_SEEDS=500` runs that many.
+  @Test(arguments: 0..<8) func randomFaults(block: UInt64) {
+    let seeds = getenv("SIMULATION_SEEDS").flatMap { UInt64(String(cString: $0)) } ?? 16
+    var counts = RunCounts()
+    for seed in block * seeds / 8..<(block + 1) * seeds / 8 {
+      var request = RunRequest(seed: seed + 1)
+      if seeds == 16 { request.seconds = 5 }
+      let result = request.run()
+      #expect(
+        result.violation == nil,
+        "\(request.command): \(result.violation.map { "\($0)" } ?? "")")
+      counts.add(result.counts.encoded)
+    }
+    #expect(counts.commits > 20, "the load hardly ran: \(counts)")
+  }
+
   /// What a failure does not need is left out, and the command says so.
   @Test func shrinkingKeepsWhatMatters() {
     var request = RunRequest(seed: 9)

@@ -285,8 +285,8 @@ def anonymous_mib(member):
     return int(re.search(r"RssAnon:\s+(\d+)", status).group(1)) >> 10
 
 
-def large_store(kind, gib=10):
-    """More than 8 GiB in values of 1 MiB: writing, reading, starting again."""
+def large_store(kind, gib=20):
+    """20 GiB in values of 1 MiB: writing, reading, starting again."""
     with Cluster((kind,), flags=LARGE) as cluster:
         member = cluster.members[0]
         value = os.urandom(1 << 20)

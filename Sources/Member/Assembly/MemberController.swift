@@ -93,6 +93,7 @@ actor MemberController {
         loggedVersion = version
         log.info("set cluster version", ("cluster-version", version))
       }
+      tellDowngrade(new.downgrade)
     case .version(let id, let body, let number):
       if number == round { answered(id, body) }
     case .published(let succeeded): published(succeeded)
@@ -101,6 +102,20 @@ actor MemberController {
   }
 
   private var loggedVersion = ""
+  private var loggedDowngrade: DowngradeInfo?
+
+  private func tellDowngrade(_ downgrade: DowngradeInfo?) {
+    guard let downgrade, downgrade != loggedDowngrade else { return }
+    loggedDowngrade = downgrade
+    if downgrade.isEnabled {
+      log.warn(
+        "the cluster is told to go back to an older release, which cannot take up the data of this "
+          + "member: put a member of etcd in its place before, or cancel the downgrade",
+        ("target-version", downgrade.targetVersion))
+    } else {
+      log.info("the downgrade of the cluster has ended or was cancelled")
+    }
+  }
 
   private func tick() {
     ticks += 1
@@ -204,7 +219,8 @@ actor MemberController {
   }
 
   /// None yet: the lowest of all, or 3.0.0 if somebody cannot be asked. Later it is only raised, and
-  /// only when everybody has answered.
+  /// only when everybody has answered. While a downgrade is under way it waits for the first member of
+  /// the older release, and then is lowered to that.
   private func decideVersion() {
     guard softState.role == .leader, !isSettingVersion,
       isEveryoneAsked, !membership.members.isEmpty
@@ -215,7 +231,9 @@ actor MemberController {
     let current = membership.clusterVersion.flatMap(Version.init)
     let target = isComplete ? Version(lowest.major, lowest.minor) : Version(3, 0)
     if let current {
-      guard isComplete, target > current else { return }
+      guard isComplete,
+        target.isDue(after: current, downgrade: membership.downgrade)
+      else { return }
       log.info(
         "updating cluster version", ("from", current.description), ("to", target.description))
     } else {
@@ -258,6 +276,13 @@ struct Version: Comparable, CustomStringConvertible {
     struct Answer: Decodable { var etcdserver: String }
     let answer = try? JSONDecoder().decode(Answer.self, from: Data(body.utf8))
     return answer.flatMap { Version($0.etcdserver) }
+  }
+
+  /// Whether the lowest version of all members takes the place of the cluster's.
+  func isDue(after current: Version, downgrade: DowngradeInfo?) -> Bool {
+    guard let downgrade, downgrade.isEnabled else { return self > current }
+    let isOneMinorBelow = major == current.major && minor + 1 == current.minor
+    return isOneMinorBelow && Version(downgrade.targetVersion) == self
   }
 
   static func < (left: Version, right: Version) -> Bool {

@@ -21,7 +21,7 @@ actor PeerServices {
     var status: @Sendable () -> StoreStatus
   }
 
-  enum Pending { case renewal, timeToLive, hash, promotion }
+  enum Pending { case renewal, timeToLive, hash, promotion, downgrade }
 
   private nonisolated let executor: any ActorExecutor
   nonisolated var unownedExecutor: UnownedSerialExecutor {
@@ -61,7 +61,10 @@ actor PeerServices {
       respond(request.id, json: membersPage)
     case ("/version", "GET"):
       respond(request.id, json: VersionPage.body(outlets.status().membership))
-    case ("/downgrade/enabled", "GET"): respond(request.id, 200, "false")
+    case ("/downgrade/enabled", "GET"):
+      pending[request.id] = .downgrade
+      outlets.read(
+        ForwardedRead(request: request.id, read: .nothing, demand: .linearizability))
     case ("/leases", "POST"): renew(request)
     case ("/leases/internal", "POST"): timeToLive(request)
     case ("/members/hashkv", "GET"): hash(request)
@@ -105,7 +108,7 @@ actor PeerServices {
     pending[request.id] = .renewal
     outlets.read(
       ForwardedRead(
-        request: request.id, read: .leaseKeepAlive(renewal.id), needsLeadership: true))
+        request: request.id, read: .leaseKeepAlive(renewal.id), demand: .leadership))
   }
 
   private func timeToLive(_ request: PeerRequest) {
@@ -117,7 +120,7 @@ actor PeerServices {
     outlets.read(
       ForwardedRead(
         request: request.id, read: .leaseTimeToLive(lease.id, keys: lease.keys),
-        needsLeadership: true))
+        demand: .leadership))
   }
 
   private func hash(_ request: PeerRequest) {
@@ -128,7 +131,7 @@ actor PeerServices {
     pending[request.id] = .hash
     outlets.read(
       ForwardedRead(
-        request: request.id, read: .hashKV(revision: asked.revision ?? 0), needsLeadership: false))
+        request: request.id, read: .hashKV(revision: asked.revision ?? 0), demand: .nothing))
   }
 
   private func answer(_ id: UInt64, _ outcome: StoreReply.Outcome) {
@@ -136,6 +139,8 @@ actor PeerServices {
     do {
       switch outcome {
       case .failure(let error) where kind == .promotion: refusePromotion(id, error)
+      case .failure(let error) where kind == .downgrade:
+        respond(id, 500, "failed linearized read: \(error.message)\n")
       case .failure(let error): refuse(id, error)
       case .message(let message): try answer(id, kind, message)
       }
@@ -147,6 +152,8 @@ actor PeerServices {
   private func answer(_ id: UInt64, _ kind: Pending, _ message: Bytes) throws {
     switch kind {
     case .promotion: promoted(id)
+    case .downgrade:
+      respond(id, 200, "\(outlets.status().membership.downgrade?.isEnabled ?? false)")
     case .renewal:
       var response = try Etcdserverpb_LeaseKeepAliveResponse(serializedBytes: message)
       guard response.ttl > 0 else { return respond(id, 404, "lease not found\n") }

@@ -79,7 +79,11 @@ extension ClientGateway {
       $0.raftAppliedIndex = storeStatus.applied
       $0.isLearner = isLearner
       $0.storageVersion = ProductVersion.etcdMinor
-      $0.downgradeInfo = .init()
+      $0.downgradeInfo = .with {
+        guard let downgrade = storeStatus.membership.downgrade else { return }
+        $0.enabled = downgrade.isEnabled
+        $0.targetVersion = downgrade.targetVersion
+      }
       if softState.leader == 0 { $0.errors.append(EtcdError.noLeader.message) }
       $0.errors += storeStatus.alarms.map { "memberID:\($0.member) alarm:\($0.kind.name) " }
     }

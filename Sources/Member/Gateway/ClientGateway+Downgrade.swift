@@ -1,25 +1,58 @@
 import Base
 import EtcdAPI
+import RaftActor
 import StoreActor
 import SwiftProtobuf
 
 extension ClientGateway {
-  /// Answers what is asked about a downgrade. None is ever begun: the data of an Apus member cannot be
-  /// taken up by an older etcd, and saying yes would promise that.
+  /// Answers what is asked about a downgrade. None is ever begun here: the data of an Apus member cannot be
+  /// taken up by an older etcd, and saying yes would promise that. One that a member of etcd began can be
+  /// cancelled.
   func downgrade(_ handle: CallHandle, _ message: UnsafeRawBufferPointer) throws {
     let request = try Etcdserverpb_DowngradeRequest(copying: message)
     switch request.action {
-    case .cancel:
-      // There is no job, which etcd 3.7 does not call an error either.
-      log.warn("failed to cancel downgrade", ("error", "etcdserver: no inflight downgrade job"))
+    case .cancel: cancelDowngrade(handle)
+    case .validate, .enable: try refuseDowngrade(handle, to: request.version)
+    case .UNRECOGNIZED: throw EtcdError.methodUnknown
+    }
+  }
+
+  private func cancelDowngrade(_ handle: CallHandle) {
+    readLinearizable(
+      .nothing,
+      .page { outcome in
+        if case .failure(let error) = outcome { return self.fail(handle, error) }
+        self.refreshStatus()
+        guard self.storeStatus.membership.downgrade?.isEnabled == true else {
+          // Which etcd 3.7 does not call an error either.
+          self.log.warn(
+            "failed to cancel downgrade", ("error", "etcdserver: no inflight downgrade job"))
+          return self.replyDowngrade(handle)
+        }
+        do throws(EtcdError) {
+          // A request without fields: not enabled.
+          try self.propose(
+            .downgradeInfoSet, [],
+            .page { outcome in
+              if case .failure(let error) = outcome { return self.fail(handle, error) }
+              self.replyDowngrade(handle)
+            })
+        } catch {
+          self.fail(handle, error)
+        }
+      })
+  }
+
+  private func replyDowngrade(_ handle: CallHandle) {
+    do {
       try reply(
         handle,
         Etcdserverpb_DowngradeResponse.with {
           $0.header = header()
           $0.version = clusterMinorVersion ?? ""
         })
-    case .validate, .enable: try refuseDowngrade(handle, to: request.version)
-    case .UNRECOGNIZED: throw EtcdError.methodUnknown
+    } catch {
+      fail(handle, EtcdError(.internal, "\(error)"))
     }
   }
 
@@ -31,6 +64,12 @@ extension ClientGateway {
       .nothing,
       .page { outcome in
         if case .failure(let error) = outcome { return self.fail(handle, error) }
+        self.refreshStatus()
+        let membership = self.storeStatus.membership
+        let current = membership.clusterVersion.flatMap(Version.init)
+        if let current, target.isOneMinorBelow(current), membership.downgrade?.isEnabled == true {
+          return self.fail(handle, .downgradeInProgress)
+        }
         self.log.warn(
           "refused a downgrade: the data of this member cannot be taken up by an older etcd. To go "
             + "back, add etcd members to the cluster one by one and remove those of Apus, or "
@@ -68,4 +107,8 @@ struct DowngradeTarget: Equatable, CustomStringConvertible {
   }
 
   var description: String { "\(major).\(minor).0" }
+
+  func isOneMinorBelow(_ version: Version) -> Bool {
+    major == version.major && minor < UInt64.max && minor + 1 == version.minor
+  }
 }

@@ -273,15 +273,13 @@ extension ClientGateway {
 
   /// Answers what another member asks.
   func serveForwarded(_ request: ForwardedRead) {
-    guard !request.needsLeadership || softState.leader == settings.member else {
-      return outlets.answerForwarded(request.request, .failure(.notPrimaryLessor))
-    }
-    if isStalled, request.needsLeadership {
+    switch request.demand {
+    case .leadership where softState.leader != settings.member:
+      outlets.answerForwarded(request.request, .failure(.notPrimaryLessor))
+    case .leadership where !isStalled: readLease(request.read, .forwarded(request.request))
+    case .leadership, .linearizability:
       readLinearizable(request.read, .forwarded(request.request))
-    } else if request.needsLeadership {
-      readLease(request.read, .forwarded(request.request))
-    } else {
-      readNow(request.read, .forwarded(request.request), neverExpires: true)
+    case .nothing: readNow(request.read, .forwarded(request.request), neverExpires: true)
     }
   }
 }

@@ -48,8 +48,15 @@ enum GatewayInput: Sendable {
 struct ForwardedRead: Sendable {
   var request: UInt64
   var read: StoreRead.Kind
-  /// Only a leader may answer: leases.
-  var needsLeadership: Bool
+  var demand: Demand
+
+  enum Demand {
+    /// Only a leader may answer: leases.
+    case leadership
+    case linearizability
+    /// What this member has now.
+    case nothing
+  }
 }
 
 /// What the gateway needs of the rest of the member.

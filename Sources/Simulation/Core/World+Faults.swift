@@ -79,7 +79,12 @@ extension World {
     let membership = node.machine.membership
     let voters = membership.confState.voters
     let change: ConfChange
-    if nodes.count < Self.membersMax, voters.count < 7, chance(1, of: 2) {
+    if chance(1, of: 6) {
+      // Of a member that may be unknown or gone: then it is void.
+      let id = MemberID(draw(1...nodes.count + 1)) * 10
+      change = ConfChange(
+        kind: .updateNode, nodeID: id, context: Self.context(id, url: "http://\(id):\(now)"))
+    } else if nodes.count < Self.membersMax, voters.count < 7, chance(1, of: 2) {
       let id = MemberID(nodes.count + 1) * 10
       let learner = chance(1, of: 2)
       try start(makeNode(id))

@@ -31,9 +31,11 @@ extension World {
     addClientsAndWatchers()
   }
 
-  static func context(_ id: MemberID, learner: Bool = false, promote: Bool = false) -> Bytes {
+  static func context(
+    _ id: MemberID, url: String? = nil, learner: Bool = false, promote: Bool = false
+  ) -> Bytes {
     MemberContext(
-      record: MemberRecord(id: id, peerURLs: ["http://\(id)"], isLearner: learner),
+      record: MemberRecord(id: id, peerURLs: [url ?? "http://\(id)"], isLearner: learner),
       isPromote: promote
     ).encoded()
   }

@@ -70,7 +70,15 @@ extension World {
     if message.kind == .preVote || message.kind == .vote {
       try checkVoteRequest(message, node, before)
     }
-    try drain(node)
+    // An inbox hands over what has arrived: several messages may share the effects of one turn.
+    if chance(options.batching, of: 1000), let core = node.core {
+      // By the voters of this moment: others may count when the effects are seen to.
+      try oracle.checkCommit(core, nodes)
+      queue.add(
+        .drain(node.slot, incarnation: node.incarnation), at: now + UInt64(draw(0...5000)) * 1000)
+    } else {
+      try drain(node)
+    }
   }
 
   /// Pre-votes change nothing, and who hears a leader grants nothing.

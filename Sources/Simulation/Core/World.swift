@@ -13,6 +13,7 @@ package final class World: SimulatedWorld {
   enum Event: WorldEvent {
     case tick(Int, incarnation: Int)
     case deliver(Packet)
+    case drain(Int, incarnation: Int)
     case flushed(Int, incarnation: Int)
     case store(Int, incarnation: Int)
     case storeCommitted(Int, incarnation: Int)
@@ -101,6 +102,9 @@ package final class World: SimulatedWorld {
       guard let slot = slot(of: packet.message.to) else { return }
       guard nodes[slot].isRunning, live(slot, nodes[slot].incarnation, event) != nil else { return }
       try deliver(packet.message, to: nodes[slot])
+    case .drain(let slot, let incarnation):
+      guard let node = live(slot, incarnation, event) else { return }
+      try drain(node)
     case .flushed(let slot, let incarnation):
       guard let node = live(slot, incarnation, event) else { return }
       try flushed(node)

@@ -2,5 +2,5 @@
 package enum FaultKind: String, CaseIterable, Sendable {
   case loss, duplication, reordering, delay, partition, crash, powerCut, pause, drift, diskError,
     diskFull, slowDisk, slowApply, transfer, membership, compaction, unreachable, leases, watchers,
-    txns, reads, trimming, smallMessages
+    txns, reads, trimming, smallMessages, batching
 }

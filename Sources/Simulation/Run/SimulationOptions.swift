@@ -37,6 +37,8 @@ package struct SimulationOptions: Sendable {
   package var unreachable = 0
   package var maxMessageBytes = 1 << 20
   package var maxInflightMessages = 512
+  /// Chances in 1,000 that what a message brings about is seen to with the next input only.
+  package var batching = 0
   /// Entries between two trims of the log, and those kept for slow members.
   package var entriesBetween = 40
   package var catchUpEntries = 10
@@ -93,6 +95,7 @@ package struct SimulationOptions: Sendable {
     options.deleteShare = some(1...30)
     options.leaseShare = some(1...30)
     options.compactionShare = some(1...8)
+    options.batching = some(100...900)
     return options
   }
 
@@ -103,6 +106,10 @@ package struct SimulationOptions: Sendable {
       members = 3
       pause = 600
       readShare = 60
+    case .tombstoneAtCompaction:
+      watchers = 3
+      deleteShare = 30
+      compactionShare = 8
     default: break
     }
   }
@@ -132,6 +139,7 @@ package struct SimulationOptions: Sendable {
     case .txns: txnShare = 0
     case .reads: readShare = 0
     case .trimming: entriesBetween = 1 << 30
+    case .batching: batching = 0
     case .smallMessages:
       maxMessageBytes = 1 << 20
       maxInflightMessages = 512

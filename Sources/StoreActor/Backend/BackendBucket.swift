@@ -47,6 +47,8 @@ package enum BackendKey {
   package static let finishedCompactRevision = Bytes("finishedCompactRev".utf8)
   /// In `cluster`: the cluster's version as text.
   package static let clusterVersion = Bytes("clusterVersion".utf8)
+  /// In `cluster`: what was last said about a downgrade, as JSON.
+  package static let downgrade = Bytes("downgrade".utf8)
 }
 
 extension UInt64 {

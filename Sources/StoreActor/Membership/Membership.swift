@@ -46,6 +46,18 @@ package enum MembershipError: Error, Equatable, Sendable, CustomStringConvertibl
   }
 }
 
+/// What the log last said about going back to an older release.
+package struct DowngradeInfo: Equatable, Sendable {
+  package let isEnabled: Bool
+  /// `X.Y.Z`, or empty while none is under way.
+  package let targetVersion: String
+
+  package init(isEnabled: Bool, targetVersion: String) {
+    self.isEnabled = isEnabled
+    self.targetVersion = isEnabled ? targetVersion : ""
+  }
+}
+
 /// Who belongs to the cluster: a state machine fed by the log, equal on every member.
 package struct Membership: Equatable, Sendable {
   /// Ascending by id.
@@ -54,13 +66,19 @@ package struct Membership: Equatable, Sendable {
   package private(set) var removed: [MemberID] = []
   /// `X.Y.Z`, or nil while no leader has decided it.
   package var clusterVersion: String?
+  /// nil while nobody ever asked for one.
+  package var downgrade: DowngradeInfo?
 
   package init() {}
 
-  package init(members: [MemberRecord], removed: [MemberID], clusterVersion: String?) {
+  package init(
+    members: [MemberRecord], removed: [MemberID], clusterVersion: String?,
+    downgrade: DowngradeInfo? = nil
+  ) {
     self.members = members.sorted { $0.id < $1.id }
     self.removed = removed.sorted()
     self.clusterVersion = clusterVersion
+    self.downgrade = downgrade
   }
 
   package subscript(id id: MemberID) -> MemberRecord? {

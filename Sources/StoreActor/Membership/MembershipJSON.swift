@@ -69,6 +69,29 @@ extension MemberRecord {
   }
 }
 
+extension DowngradeInfo {
+  /// etcd's JSON.
+  package func encodedJSON() -> Bytes {
+    Bytes(
+      "{\"target-version\":\(JSONText.string(targetVersion)),\"enabled\":\(isEnabled)}".utf8)
+  }
+
+  package init(decodingJSON json: Bytes) throws {
+    let wire = try JSONDecoder().decode(Wire.self, from: Data(json))
+    self.init(isEnabled: wire.enabled ?? false, targetVersion: wire.targetVersion ?? "")
+  }
+
+  private struct Wire: Decodable {
+    var targetVersion: String?
+    var enabled: Bool?
+
+    enum CodingKeys: String, CodingKey {
+      case targetVersion = "target-version"
+      case enabled
+    }
+  }
+}
+
 /// The membership as etcd's old v2 store: what 3.4 to 3.6 members want beside a snapshot.
 extension Membership {
   package func v2StoreJSON() -> Bytes {

@@ -270,9 +270,9 @@ package struct StateMachine<Records: RecordStore> {
       return []
     case .downgradeInfoSet:
       let request = try Membershippb_DowngradeInfoSetRequest(serializedBytes: body)
-      guard !request.enabled else {
-        throw UnknownEntry(index: index, reason: "a downgrade to \(request.ver)")
-      }
+      membership.downgrade = DowngradeInfo(
+        isEnabled: request.enabled, targetVersion: request.ver)
+      storeMembership(output: &output)
       return []
     case .downgradeVersionTest: return []
     case .authEnable, .authDisable, .authenticate, .authStatus, .authUserAdd, .authUserDelete,
@@ -358,6 +358,11 @@ extension Membership {
       writes.append(
         TableWrite(
           bucket: .cluster, key: BackendKey.clusterVersion, value: Bytes(clusterVersion.utf8)))
+    }
+    if let downgrade {
+      writes.append(
+        TableWrite(
+          bucket: .cluster, key: BackendKey.downgrade, value: downgrade.encodedJSON()))
     }
     return writes
   }

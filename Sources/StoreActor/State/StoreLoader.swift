@@ -74,10 +74,15 @@ package enum StoreLoader {
       }.compactMap { $0 },
       clusterVersion: try view.get(.cluster, BackendKey.clusterVersion).map {
         String(decoding: $0, as: UTF8.self)
+      },
+      downgrade: try view.get(.cluster, BackendKey.downgrade).map {
+        try DowngradeInfo(decodingJSON: Bytes($0))
       })
-    guard !legacy.isEmpty, let told = try? Membership(decodingV2Store: legacy) else {
+    guard !legacy.isEmpty, var told = try? Membership(decodingV2Store: legacy) else {
       return stored
     }
+    // The v2 store knows nothing of downgrades, whoever wrote it.
+    told.downgrade = stored.downgrade
     // From 3.6 on the tables are the truth; before, they may be stale.
     return told.isLegacy || stored.members.isEmpty ? told : stored
   }

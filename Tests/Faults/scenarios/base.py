@@ -27,6 +27,7 @@ class Scenario:
     clocked: bool = False
     powered: bool = False
     prepare: object = None  # called with the cluster and a random generator before its first start
+    guests: tuple = ()  # users whose rights change; authentication is on if there are any
     clock_error: float = 0  # by how much a monotonic clock may be wrong
 
     @property
@@ -100,7 +101,7 @@ class Context:
     def calls(self, member):
         """Stubs of a member; closed with the run."""
         if member not in self.connections:
-            self.connections[member] = Stubs(self.api, member.endpoint)
+            self.connections[member] = Stubs(self.api, member.endpoint, self.cluster.guard)
         return self.connections[member]
 
     def ended(self, member, within):
@@ -136,7 +137,7 @@ class Context:
 def answered(member, name, request, timeout=5):
     """A maintenance call whose failure is no news."""
     api = protos.load()
-    calls = Stubs(api, member.endpoint)
+    calls = Stubs(api, member.endpoint, member.cluster.guard)
     try:
         return getattr(calls.maintenance, name)(request, timeout=timeout)
     except grpc.RpcError:

@@ -78,3 +78,21 @@ def resets(ctx):
     after = ctx.cluster.links(None)
     ctx.fault(f"healed, {before} -> {after}")
     ctx.wait(0.5, 1)
+
+
+@scenario("F11, F12", flags=SMALL_LOG)
+def packets(ctx):
+    """3 to 30 of 100 packets between members are lost, some sent twice, late ones overtaken; a kill now and then"""
+    loss, twice = ctx.random.choice([30, 100, 300]), ctx.random.choice([0, 50, 200])
+    if not ctx.cluster.packets.set(loss, twice):
+        ctx.wait(1)  # the run is void
+        return
+    ctx.wait(2, 5)
+    if ctx.random.random() < 0.4:
+        kill(ctx, ctx.any())
+    lost, doubled = ctx.cluster.packets.hits()
+    ctx.cluster.packets.clear()
+    ctx.fault(f"{lost} packets lost ({loss} of 1000), {doubled} sent twice ({twice} of 1000)")
+    ctx.counts["packets lost"] += lost
+    ctx.counts["sent twice"] += doubled
+    ctx.wait(1, 3)

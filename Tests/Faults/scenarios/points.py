@@ -156,7 +156,7 @@ def crash_points(ctx):
     member.disk((call, part, action, ctx.random.randint(0, most), 1))
     work = threading.Thread(target=trigger, args=(ctx, member))
     work.start()
-    deadline = time.monotonic() + (12 if trigger is fill_log else 6)
+    deadline = time.monotonic() + (6 if trigger in (nothing, compact, defragment, save) else 15)
     while member.disk_hits() == hits and time.monotonic() < deadline:
         time.sleep(0.005)
     is_hit = member.disk_hits() > hits

@@ -66,7 +66,9 @@ struct CoreGroup {
       for entry in effects.committed {
         committed[id, default: []].append(entry)
         if entry.kind == .configurationChange {
-          cores[id]?.applyConfChange(SimulatedCluster.decode(entry.data))
+          if let change = try? ConfChange(decoding: entry.data) {
+            cores[id]?.applyConfChange(change)
+          }
         }
         cores[id]?.applied(through: entry.index)
       }

@@ -5,7 +5,7 @@ import Testing
 
 @Suite struct MembershipTests {
   private func change(_ kind: ConfChange.Kind, _ id: MemberID) -> Bytes {
-    SimulatedCluster.encode(ConfChange(kind: kind, nodeID: id))
+    ConfChange(kind: kind, nodeID: id).encoded()
   }
 
   @Test func learnerIsAddedCatchesUpAndIsPromoted() {

@@ -160,6 +160,40 @@ import Testing
       ])
   }
 
+  /// Figure 7 of the Raft paper at length: a follower and its new leader have taken turns in writing
+  /// 10,000 entries that the other one lacks.
+  @Test(arguments: [true, false]) func aDivergentTailTakesAtMostOneProbePerTerm(
+    leaderIsLonger: Bool
+  ) throws {
+    let common = (1...100).map { Entry(term: 1, index: $0, data: [1]) }
+    func tail(_ terms: [Term], of length: LogIndex) -> [Entry] {
+      var entries = common
+      for term in terms {
+        let first = LogIndex(entries.count) + 1
+        entries += (first..<first + length).map { Entry(term: term, index: $0, data: [2]) }
+      }
+      return entries
+    }
+    let even = (1...20).map { Term(2 * $0) }
+    let odd = even.map { $0 - 1 }.dropFirst()
+    var group = CoreGroup([])
+    group.add(
+      1, members: [1, 2], term: 41, entries: tail(even, of: leaderIsLonger ? 500 : 200))
+    group.add(
+      2, members: [1, 2], term: 41, entries: tail(Array(odd), of: leaderIsLonger ? 250 : 520))
+    group.elect(1)
+    group.tick(1, times: 2)
+    let leader = group.core(1)
+    #expect(leader.role == .leader)
+    #expect(group.core(2).log.lastIndex == leader.log.lastIndex)
+    #expect(group.core(2).commit == leader.log.lastIndex)
+    for index in stride(from: 1, through: leader.log.lastIndex, by: 97) {
+      #expect(group.core(2).log.term(at: index) == leader.log.term(at: index))
+    }
+    let rejections = group.sent.count { $0.kind == .appendResponse && $0.reject }
+    #expect((1...20).contains(rejections), "\(rejections) probes for 20 terms")
+  }
+
   @Test func responsesOfOneBatchAreMerged() {
     var core = makeCore(1, members: [1, 2])
     for entry in log(1, 1, 1) {

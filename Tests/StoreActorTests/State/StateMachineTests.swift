@@ -195,6 +195,33 @@ struct Applier {
     #expect(applier.machine.membership.clusterVersion == "3.5.0")
   }
 
+  @Test func aDowngradeIsRecordedAsEtcdDoes() throws {
+    var applier = Applier()
+    let record = MemberRecord(id: 9, peerURLs: ["http://h:1"])
+    let change = ConfChange(
+      kind: .addNode, nodeID: 9, context: MemberContext(record: record).encoded())
+    try applier.apply(change.encoded(), kind: .configurationChange)
+    #expect(!applier.output.writes.contains { $0.key == BackendKey.downgrade })
+    for isEnabled in [true, false] {
+      try applier.apply(
+        .downgradeInfoSet,
+        Membershippb_DowngradeInfoSetRequest.with {
+          $0.enabled = isEnabled
+          $0.ver = "3.4.0"
+        })
+      let write = applier.output.writes.first { $0.key == BackendKey.downgrade }
+      let target = isEnabled ? "3.4.0" : ""
+      #expect(write?.bucket == .cluster)
+      #expect(
+        write?.value
+          == Bytes("{\"target-version\":\"\(target)\",\"enabled\":\(isEnabled)}".utf8))
+      #expect(applier.output.membershipChanged)
+      let info = DowngradeInfo(isEnabled: isEnabled, targetVersion: target)
+      #expect(applier.machine.membership.downgrade == info)
+      #expect(try write?.value.map { try DowngradeInfo(decodingJSON: $0) } == info)
+    }
+  }
+
   @Test func aVoidMembershipChangeIsPassedOnWithoutANode() throws {
     var applier = Applier()
     let change = ConfChange(id: applier.ownID(), kind: .removeNode, nodeID: 77)
