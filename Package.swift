@@ -39,13 +39,15 @@ let package = Package(
     .systemLibrary(name: "CCrypt", providers: [.apt(["libcrypt-dev"])]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "CHTTPParser", providers: [.apt(["libhttp-parser-dev"])]),
+    .systemLibrary(name: "CResolver"),
     .systemLibrary(name: "CIntrinsics"),
 
     // Libraries, lowest first: each imports only what stands above it here.
     .target(name: "Base", dependencies: ["CIntrinsics"], swiftSettings: settings),
     .target(
       name: "EtcdAPI", dependencies: [protobuf], swiftSettings: [.swiftLanguageMode(.v6)]),
-    .target(name: "Actors", dependencies: ["Base", "CLibUV"], swiftSettings: settings),
+    .target(
+      name: "Actors", dependencies: ["Base", "CLibUV", "CResolver"], swiftSettings: settings),
     .target(name: "TLS", dependencies: ["Base", "Actors", "COpenSSL"], swiftSettings: settings),
     .target(
       name: "HTTP", dependencies: ["Base", "CNGHTTP2", "CZlib", "CHTTPParser"],

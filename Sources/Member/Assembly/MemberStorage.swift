@@ -62,6 +62,7 @@ struct StorageError: Error, CustomStringConvertible {
 /// Opens or creates a member's data directory.
 struct StorageLoader {
   let configuration: MemberConfiguration
+  let initialCluster: InitialClusterSource
   let log: EtcdLogger
   let failed: @Sendable (BackendError) -> Never
 
@@ -214,7 +215,7 @@ struct StorageLoader {
     removeLeftovers(includingReceived: true)
     if configuration.initialClusterState == .new, recovered.isUntouched {
       // The first start was interrupted between making the log and writing its first entries.
-      let identities = try configuration.bootstrapNewCluster()
+      let identities = try initialCluster.newCluster()
       if identities.localID == recovered.metadata.nodeID {
         return try bootstrap(identities, log: log, backend: backend)
       }
