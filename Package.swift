@@ -135,6 +135,7 @@ let package = Package(
       name: "SimulationTests", dependencies: ["Simulation", "Base", "RaftActor", "StoreActor"],
       swiftSettings: settings),
     .testTarget(
-      name: "launcherTests", dependencies: ["launcher", "Actors"], swiftSettings: settings),
+      name: "launcherTests", dependencies: ["launcher", "Actors", arguments],
+      swiftSettings: settings),
   ]
 )
