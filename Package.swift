@@ -39,6 +39,7 @@ let package = Package(
     .systemLibrary(name: "CHTTPParser", providers: [.apt(["libhttp-parser-dev"])]),
     .systemLibrary(
       name: "CLibYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
+    .systemLibrary(name: "CResolver"),
     .systemLibrary(name: "CIntrinsics"),
 
     // Libraries, lowest first: each imports only what stands above it here.
@@ -46,7 +47,8 @@ let package = Package(
     .target(
       name: "EtcdAPI", dependencies: [protobuf], swiftSettings: [.swiftLanguageMode(.v6)]),
     .target(name: "YAML", dependencies: ["CLibYAML"], swiftSettings: settings),
-    .target(name: "Actors", dependencies: ["Base", "CLibUV"], swiftSettings: settings),
+    .target(
+      name: "Actors", dependencies: ["Base", "CLibUV", "CResolver"], swiftSettings: settings),
     .target(name: "TLS", dependencies: ["Base", "Actors", "COpenSSL"], swiftSettings: settings),
     .target(
       name: "HTTP", dependencies: ["Base", "CNGHTTP2", "CZlib", "CHTTPParser"],
@@ -135,6 +137,7 @@ let package = Package(
       name: "SimulationTests", dependencies: ["Simulation", "Base", "RaftActor", "StoreActor"],
       swiftSettings: settings),
     .testTarget(
-      name: "launcherTests", dependencies: ["launcher", "Actors"], swiftSettings: settings),
+      name: "launcherTests", dependencies: ["launcher", "Actors", arguments],
+      swiftSettings: settings),
   ]
 )

@@ -45,6 +45,8 @@ class Member:
         # How it is started while its data folder is empty; those that join get their own.
         self.state, self.initial_cluster = "new", None
         self.client_port, self.peer_port = client_port, peer_port
+        # What others dial; it leads here.
+        self.peer_host = "127.0.0.1"
         self.data = cluster.folder / name
         self.log = cluster.folder / f"{name}.log"
         self.process = None
@@ -61,17 +63,22 @@ class Member:
 
     @property
     def peer_url(self):
-        return f"{self.cluster.peer_scheme}://127.0.0.1:{self.peer_port}"
+        return f"{self.cluster.peer_scheme}://{self.peer_host}:{self.peer_port}"
+
+    @property
+    def bootstrap_flags(self):
+        return self.cluster.bootstrap_flags or [
+            "--initial-cluster", self.initial_cluster or self.cluster.initial_cluster]
 
     def start(self):
         arguments = [
-            str(PROGRAMS[self.kind]),
+            *self.cluster.prefix, str(PROGRAMS[self.kind]),
             "--name", self.name, "--data-dir", str(self.data),
             "--listen-client-urls", self.client_url,
             "--advertise-client-urls", self.client_url,
-            "--listen-peer-urls", self.peer_url,
+            "--listen-peer-urls", f"{self.cluster.peer_scheme}://127.0.0.1:{self.peer_port}",
             "--initial-advertise-peer-urls", self.peer_url,
-            "--initial-cluster", self.initial_cluster or self.cluster.initial_cluster,
+            *self.bootstrap_flags,
             "--initial-cluster-token", self.cluster.token,
             "--initial-cluster-state", self.state,
             *self.cluster.flags,
@@ -137,6 +144,8 @@ class Cluster:
         self.ctl_flags = list(ctl_flags)
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="apus-test-"))
         self.flags, self.token = list(flags), token
+        # What comes before a member's program, and what replaces the names of all members.
+        self.prefix, self.bootstrap_flags = [], []
         self.former = []
         ports = free_ports(2 * len(kinds))
         self.members = [

@@ -81,8 +81,8 @@ class Local:
                 assert text in self.text(), f"launcher ended before {text!r}:\n{self.text()}"
             time.sleep(0.02)
 
-    def run(self, *arguments, timeout=60):
-        return subprocess.run([str(LAUNCHER), *arguments], cwd=self.folder, env=ENVIRONMENT,
+    def run(self, *arguments, timeout=60, environment=None):
+        return subprocess.run([str(LAUNCHER), *arguments], cwd=self.folder, env=ENVIRONMENT | (environment or {}),
                               capture_output=True, text=True, timeout=timeout)
 
     def refused(self, *options):
@@ -451,3 +451,29 @@ def test_replace_a_dead_member(local):
     local.wait_status(lambda rows: rows["m2"]["role"] == "follower")
     refused = local.run("add", "m2")
     assert refused.returncode == 1 and "launcher replace m2" in refused.stderr
+
+
+def test_members_change_with_authentication(local):
+    local.write("defaults:\n  bcrypt-cost: 4")
+    local.start()
+    ctl = lambda *words: subprocess.run(
+        ["etcdctl", "--endpoints", f"127.0.0.1:{local.ports[0]}", *words], capture_output=True, text=True,
+        check=True, env={**ENVIRONMENT, "ETCDCTL_API": "3"}, timeout=20)
+    for words in (["user", "add", "root:a:b"], ["user", "grant-role", "root", "root"], ["user", "add", "other:pw"],
+                  ["auth", "enable"]):
+        ctl(*words)
+    nobody = local.run("remove", "m3", timeout=60)
+    assert nobody.returncode == 1
+    assert "user name is empty; the cluster asks who you are" in nobody.stderr and "--user" in nobody.stderr
+    wrong = local.run("remove", "m3", "--user", "root:b", timeout=60)
+    assert wrong.returncode == 1 and "authentication failed, invalid user ID or password" in wrong.stderr
+    small = local.run("remove", "m3", "--user", "other:pw", timeout=60)
+    assert small.returncode == 1 and "permission denied; this takes a user with the role root" in small.stderr
+    # Nothing has happened to it meanwhile.
+    assert local.status()["m3"]["state"] == "running"
+    done = local.run("replace", "m3", "--user", "root:a:b", timeout=90)
+    assert done.returncode == 0 and "has caught up, and votes" in done.stdout, done.stdout + done.stderr
+    done = local.run("remove", "m3", timeout=60, environment={"ETCDCTL_USER": "root", "ETCDCTL_PASSWORD": "a:b"})
+    assert done.returncode == 0 and sorted(local.status()) == ["m1", "m2"], done.stdout + done.stderr
+    assert "a:b" not in local.output.decode() + "".join(
+        path.read_text() for path in local.folder.rglob("*.log"))

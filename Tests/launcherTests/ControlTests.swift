@@ -1,3 +1,4 @@
+import ArgumentParser
 import Testing
 
 @testable import launcher
@@ -15,7 +16,9 @@ private let report = ClusterReport(
 
 @Test(arguments: ControlVerb.allCases)
 func requestsSurviveTheSocket(_ verb: ControlVerb) throws {
-  let request = ControlRequest(verb, members: ["m1", "a\"\n"], isAll: verb == .stop)
+  let request = ControlRequest(
+    verb, members: ["m1", "a\"\n"], isAll: verb == .stop,
+    user: verb == .add ? ClusterUser(name: "root", password: "a:\"\n") : nil)
   #expect(request.line.hasSuffix("\n"))
   #expect(request.line.dropLast().contains("\n") == false)
   #expect(try ControlRequest(parsing: String(request.line.dropLast())) == request)
@@ -63,4 +66,19 @@ func badRepliesAreIgnored(_ line: String) {
 ])
 func brokenJSONIsRefused(_ text: String) {
   #expect(JSONValue(parsing: text) == nil)
+}
+
+@Test func usersAreNamedByFlagsOrVariables() throws {
+  func named(_ flags: [String], _ variables: [String: String] = [:]) throws -> ClusterUser? {
+    try UserOption.parse(flags).named { variables[$0] }
+  }
+  let root = ClusterUser(name: "root", password: "a:b")
+  #expect(try named([]) == nil)
+  #expect(try named(["--user", "root:a:b"]) == root)
+  #expect(try named(["--user", "root", "--password", "a:b"]) == root)
+  #expect(try named([], ["ETCDCTL_USER": "root:a:b"]) == root)
+  #expect(try named(["--user", "root"], ["ETCDCTL_PASSWORD": "a:b"]) == root)
+  #expect(try named(["--user", "root:a:b"], ["ETCDCTL_USER": "other:pw"]) == root)
+  #expect(throws: (any Error).self) { try named(["--user", "root"]) }
+  #expect(throws: (any Error).self) { try named(["--password", "a"]) }
 }

@@ -30,8 +30,10 @@ final class MemberProcess {
     let auth = try makeAuth()
     let fatal = FatalExit(log: log)
     let security = try MemberSecurity(configuration: configuration, log: log)
+    let initialCluster = InitialClusterSource(configuration: configuration, log: log)
     let loader = StorageLoader(
-      configuration: configuration, log: log, failed: { fatal.end("\($0)") })
+      configuration: configuration, initialCluster: initialCluster, log: log,
+      failed: { fatal.end("\($0)") })
     try loader.prepare()
     let storage = try open(loader, security)
     log.info(
@@ -128,14 +130,14 @@ final class MemberProcess {
     }
     if configuration.initialClusterState == .existing {
       let cluster = try ExistingClusterProbe(
-        configuration: configuration, log: log, dialing: security.dialing
+        configuration: try loader.initialCluster.expected(), log: log, dialing: security.dialing
       ).find()
       log.info(
         "joining a running cluster", ("cluster-id", cluster.id.hex),
         ("members", cluster.members.map { $0.id.hex }))
       return try loader.join(cluster)
     }
-    let identities = try configuration.bootstrapNewCluster()
+    let identities = try loader.initialCluster.newCluster()
     try BootstrapProbe(log: log, dialing: security.dialing).refuseSecondLife(of: identities)
     log.info("bootstrapping cluster", ("members", identities.members.map { $0.id.hex }))
     return try loader.bootstrap(identities)

@@ -73,6 +73,10 @@ package enum ProcessEnvironment {
   }
 
   package static func readFile(_ path: String) throws -> String {
+    String(decoding: try readBytes(path), as: UTF8.self)
+  }
+
+  static func readBytes(_ path: String) throws -> Bytes {
     let descriptor = open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else {
       throw ConfigurationError("open \(path): \(Self.words(errno))")
@@ -83,7 +87,7 @@ package enum ProcessEnvironment {
     while true {
       let count = read(descriptor, &buffer, buffer.count)
       guard count >= 0 else { throw ConfigurationError("read \(path): \(Self.words(errno))") }
-      guard count > 0 else { return String(decoding: bytes, as: UTF8.self) }
+      guard count > 0 else { return bytes }
       bytes += buffer[..<count]
     }
   }

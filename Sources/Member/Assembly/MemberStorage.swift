@@ -62,6 +62,7 @@ struct StorageError: Error, CustomStringConvertible {
 /// Opens or creates a member's data directory.
 struct StorageLoader {
   let configuration: MemberConfiguration
+  let initialCluster: InitialClusterSource
   let log: EtcdLogger
   let failed: @Sendable (BackendError) -> Never
 
@@ -84,11 +85,14 @@ struct StorageLoader {
     try makeDirectory(configuration.dataDirectory, what: "data directory")
     try makeDirectory(memberDirectory, what: "member directory")
     try makeDirectory(snapshotDirectory, what: "snapshot directory")
-    if access(snapshotDirectory + "/db", F_OK) == 0, access(storeDirectory, F_OK) != 0 {
-      throw StorageError(
-        "\(configuration.dataDirectory) holds a data directory of etcd, which this version of apus "
-          + "cannot take over. Nothing was changed. Save a snapshot with etcdctl and restore it, or "
-          + "let this member join the running cluster with an empty --data-dir")
+    if etcdDirectory.isPresent {
+      guard hasLog else {
+        throw StorageError(
+          "\(configuration.dataDirectory) holds a store of etcd, but \(walDirectory) no log that goes "
+            + "with it. Nothing was changed. Put the log back (--wal-dir says where it is), or make a "
+            + "data directory of the store with etcdutl snapshot restore")
+      }
+      return removeLeftovers()
     }
     let hasStore = access(storeDirectory, F_OK) == 0
     // A store without anything in it is what an interrupted first start leaves.
@@ -210,11 +214,12 @@ struct StorageLoader {
         ("file", torn.file), ("offset", torn.offset), ("bytes", torn.bytes),
         ("copy", torn.copy ?? ""))
     }
+    if etcdDirectory.isPresent { try etcdDirectory.takeOver(recovered) }
     let backend = try openBackend(snapshot: recovered.snapshot)
     removeLeftovers(includingReceived: true)
     if configuration.initialClusterState == .new, recovered.isUntouched {
       // The first start was interrupted between making the log and writing its first entries.
-      let identities = try configuration.bootstrapNewCluster()
+      let identities = try initialCluster.newCluster()
       if identities.localID == recovered.metadata.nodeID {
         return try bootstrap(identities, log: log, backend: backend)
       }
@@ -223,6 +228,12 @@ struct StorageLoader {
       log: log, backend: backend, member: recovered.metadata.nodeID,
       cluster: recovered.metadata.clusterID, hardState: recovered.hardState,
       base: recovered.snapshot, entries: recovered.entries, confState: nil, isNew: false)
+  }
+
+  private var etcdDirectory: EtcdDirectory {
+    EtcdDirectory(
+      snapshotDirectory: snapshotDirectory, storeDirectory: storeDirectory,
+      maxLearners: configuration.maxLearners, options: options, log: self.log)
   }
 
   private var options: BackendOptions {

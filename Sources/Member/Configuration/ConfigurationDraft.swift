@@ -383,22 +383,16 @@ extension ConfigurationDraft {
   }
 
   private func parseInitialCluster() throws(Failure) -> [MemberConfiguration.InitialMember] {
-    var members: [MemberConfiguration.InitialMember] = []
+    var members: [(name: String, url: EtcdURL)] = []
     for pair in initialClusterText.split(separator: ",") {
       let parts = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
       let url: EtcdURL
       do { url = try EtcdURL(parts.count > 1 ? String(parts[1]) : "") } catch {
         throw Self.refused("error setting up initial cluster: \(error)")
       }
-      let memberName = String(parts[0])
-      if let index = members.firstIndex(where: { $0.name == memberName }) {
-        members[index].peerURLs.append(url)
-        members[index].peerURLs.sort()
-      } else {
-        members.append(.init(name: memberName, peerURLs: [url]))
-      }
+      members.append((String(parts[0]), url))
     }
-    return members
+    return MemberConfiguration.InitialMember.grouped(members)
   }
 }
 

@@ -12,7 +12,7 @@ extension FlagTable {
   }
 
   private static let noDiscovery = FlagSpec.Support.refused(
-    "there is no discovery service; name the members with --initial-cluster")
+    "there is no discovery service; name the members with --initial-cluster or --discovery-srv")
   private static let noTracing = FlagSpec.Support.refused(
     "spans are not exported; remove it, and see /metrics and the log's \"request stats\" instead")
 
@@ -157,8 +157,8 @@ extension FlagTable {
         "discovery-fallback", .choice(["exit", "proxy"]), "exit", .accepted,
         "What to do when discovery fails."
       ),
-      ("discovery-srv", .text, "", .unfinished, "DNS domain to bootstrap from."),
-      ("discovery-srv-name", .text, "", .unfinished, "Suffix of the DNS service name."),
+      ("discovery-srv", .text, "", .supported, "DNS domain to bootstrap from."),
+      ("discovery-srv-name", .text, "", .supported, "Suffix of the DNS service name."),
     ])
 
   static let securityFlags = rows(

@@ -22,6 +22,13 @@ package struct MemberConfiguration: Sendable {
     }
   }
 
+  /// Where DNS names the members of the cluster, for a member that has no log yet.
+  package struct ServiceDomain: Sendable, Equatable {
+    package var domain: String
+    /// Stands behind the names of the services, with a dash; empty: nothing does.
+    package var suffix: String
+  }
+
   // Member
   package var name: String
   package var dataDirectory: String
@@ -35,7 +42,9 @@ package struct MemberConfiguration: Sendable {
   // Cluster
   package var advertisePeerURLs: [EtcdURL]
   package var advertiseClientURLs: [EtcdURL]
+  /// Empty if DNS is to name the members.
   package var initialCluster: [InitialMember]
+  package var serviceDomain: ServiceDomain?
   package var initialClusterToken: String
   package var initialClusterState: ClusterState
   package var strictReconfigCheck: Bool
@@ -142,6 +151,10 @@ extension MemberConfiguration {
     advertisePeerURLs = draft.advertisePeerURLs
     advertiseClientURLs = draft.advertiseClientURLs ?? []
     self.initialCluster = initialCluster
+    let domain = values.text("discovery-srv")
+    serviceDomain =
+      domain.isEmpty
+      ? nil : ServiceDomain(domain: domain, suffix: values.text("discovery-srv-name"))
     initialClusterToken = values.text("initial-cluster-token")
     initialClusterState = ClusterState(rawValue: values.text("initial-cluster-state")) ?? .new
     strictReconfigCheck = values.bool("strict-reconfig-check")
@@ -183,6 +196,13 @@ extension MemberConfiguration {
     enableProfiles = values.bool("enable-pprof")
     clientSecurity = .clients(values)
     peerSecurity = .peers(values)
+    // What DNS names is not to be trusted by itself: without a CA of their own, members have to hold
+    // a certificate of the domain.
+    if peerSecurity.trustedCAFile.isEmpty,
+      advertisePeerURLs.contains(where: { $0.scheme == .https })
+    {
+      peerSecurity.dialServerName = domain
+    }
     selfSignedYears = max(1, Int(clamping: min(values.unsigned("self-signed-cert-validity"), 1000)))
     authToken = values.text("auth-token")
     bcryptCost = Int(clamping: values.unsigned("bcrypt-cost"))

@@ -7,6 +7,8 @@ package struct TransportSecurity: Sendable, Equatable {
   /// For connections that the member opens itself; empty: the files above.
   package var dialCertificateFile: String
   package var dialKeyFile: String
+  /// Whom certificates of others have to name when they are dialled; empty: the host of the URL.
+  package var dialServerName = ""
   package var trustedCAFile: String
   /// `--client-cert-auth`: the names in certificates are those of users, too.
   package var clientCertAuth: Bool

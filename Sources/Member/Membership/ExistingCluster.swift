@@ -107,7 +107,7 @@ struct ExistingClusterProbe {
     let (id, members) = try askMembers()
     let cluster = try ExistingCluster(
       id: id, members: members, expected: configuration.initialCluster, name: configuration.name,
-      maxLearners: configuration.maxLearners)
+      maxLearners: configuration.maxLearners, resolve: HostResolution(log: log).resolve)
     try checkVersion(members.filter { $0.id != cluster.local })
     return cluster
   }

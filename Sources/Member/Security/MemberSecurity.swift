@@ -74,6 +74,7 @@ struct MemberSecurity: Sendable {
       settings.certificateFile = security.dialCertificateFile
       settings.keyFile = security.dialKeyFile
     }
+    settings.serverName = security.dialServerName
     // Nobody vouches for certificates that members have made for themselves.
     settings.verifiesPeer = files == nil
     return settings

@@ -14,6 +14,8 @@ package enum WireError: Error, Equatable, Sendable {
   case entryOutOfPlace(expected: LogIndex, found: LogIndex)
   /// A ConfChangeV2 that is not one simple change.
   case jointConfiguration
+  /// The named message is not what its checksum says.
+  case badChecksum(String)
   /// Entry data that holds neither an internal request nor a v2 request.
   case noRequest
 }
@@ -28,6 +30,7 @@ extension WireError: CustomStringConvertible {
     case .entryOutOfPlace(let expected, let found):
       "entry \(found) on the msgapp stream where \(expected) was due"
     case .jointConfiguration: "joint configuration changes are not supported"
+    case .badChecksum(let message): "\(message) does not fit its checksum"
     case .noRequest: "entry data is neither an internal request nor a v2 request"
     }
   }

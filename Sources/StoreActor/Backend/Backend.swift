@@ -69,6 +69,11 @@ package final class Backend: Sendable {
     return try Backend(directory, options, owner, environment)
   }
 
+  /// Whether `directory` holds a store that was put in place.
+  package static func exists(directory: String) -> Bool {
+    FileSystem.exists(directory + "/" + StoreFile.data)
+  }
+
   private init(
     _ directory: String, _ options: BackendOptions, _ owner: DirectoryLock,
     _ environment: Environment

@@ -53,11 +53,7 @@ package enum ReceivedStore {
     guard let membership = try? Membership(decodingV2Store: Bytes(buffer)) else {
       return overrides
     }
-    overrides.clear(.members)
-    overrides.clear(.membersRemoved)
-    for write in membership.tableWrites {
-      if let value = write.value { overrides.set(write.bucket, write.key, value) }
-    }
+    overrides.replaceMembership(membership)
     return overrides
   }
 
@@ -71,6 +67,18 @@ package enum ReceivedStore {
   package static func remove(_ path: String) {
     unlink(path)
     unlink(path + membersSuffix)
+  }
+}
+
+extension SnapshotOverrides {
+  /// Puts a membership in the place of the one that the tables hold. A version that the membership does
+  /// not know stays.
+  package mutating func replaceMembership(_ membership: Membership) {
+    clear(.members)
+    clear(.membersRemoved)
+    for write in membership.tableWrites {
+      if let value = write.value { set(write.bucket, write.key, value) }
+    }
   }
 }
 

@@ -19,6 +19,8 @@ package struct TLSSettings: Sendable, Equatable {
   /// Whether the other end has to show a certificate that the roots vouch for. Always so for
   /// servers that are dialled, unless this is off.
   package var verifiesPeer = true
+  /// Whom the certificate of a server has to name; empty: the host that is dialled.
+  package var serverName = ""
   /// Revoked certificates, PEM or DER; empty: none are.
   package var revocationFile = ""
   /// The other end's certificate must bear one of these common names, or one of these host names.

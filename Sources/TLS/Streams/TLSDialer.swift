@@ -8,7 +8,8 @@ package final class TLSDialer: StreamSecurity {
   private let scratch: TLSScratch
 
   /// - Parameters:
-  ///   - serverName: the host that is dialled, an address or a name.
+  ///   - serverName: the host that is dialled, an address or a name; the source's settings may
+  ///     ask for another one.
   ///   - errorPrefix: what errors begin with.
   ///   - scratch: shared with other dialers of the same loop.
   package init(
@@ -16,7 +17,7 @@ package final class TLSDialer: StreamSecurity {
     scratch: TLSScratch = TLSScratch()
   ) {
     self.source = source
-    self.serverName = serverName
+    self.serverName = source.settings.serverName.isEmpty ? serverName : source.settings.serverName
     self.errorPrefix = errorPrefix
     self.scratch = scratch
   }

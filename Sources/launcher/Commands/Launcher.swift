@@ -83,6 +83,41 @@ struct ClusterOption: ParsableArguments {
   func load() throws -> ClusterFile { try ClusterFileLoader.load(config) }
 }
 
+/// On whose behalf the cluster is asked for a change of its members.
+struct UserOption: ParsableArguments {
+  @Option(
+    name: .long,
+    help: ArgumentHelp(
+      "A user with the role root, where authentication is on; also ETCDCTL_USER.",
+      valueName: "name[:password]"))
+  var user: String?
+
+  @Option(name: .long, help: "Of the user, if it does not stand there; also ETCDCTL_PASSWORD.")
+  var password: String?
+
+  /// Nil if nobody is named.
+  /// - Parameter variable: the value of an environment variable.
+  func named(
+    _ variable: (String) -> String? = { getenv($0).map { String(cString: $0) } }
+  ) throws -> ClusterUser? {
+    let word = user ?? variable("ETCDCTL_USER") ?? ""
+    guard !word.isEmpty else {
+      if password != nil { throw ValidationError("--password goes with --user.") }
+      return nil
+    }
+    if let password = password ?? variable("ETCDCTL_PASSWORD") {
+      return ClusterUser(name: word, password: password)
+    }
+    guard let colon = word.firstIndex(of: ":") else {
+      throw ValidationError(
+        "The password of \(word) is missing: give --user NAME:PASSWORD, --password or "
+          + "ETCDCTL_PASSWORD.")
+    }
+    return ClusterUser(
+      name: String(word[..<colon]), password: String(word[word.index(after: colon)...]))
+  }
+}
+
 /// The members that a command is about.
 struct MemberSelection: ParsableArguments {
   @Argument(help: "Names of members.")

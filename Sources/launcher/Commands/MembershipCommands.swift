@@ -17,6 +17,7 @@ struct AddCommand: ParsableCommand {
         launcher add m4
         launcher add m4 --client-url http://127.0.0.1:42379 --peer-url http://127.0.0.1:42380
         launcher add m4 --learner       # leave it a learner
+        launcher add m4 --user root:secret
       """)
 
   @Argument(help: "The new member's name.")
@@ -31,12 +32,14 @@ struct AddCommand: ParsableCommand {
   @Flag(name: .long, help: "Do not make it a voter.")
   var learner = false
 
+  @OptionGroup var user: UserOption
   @OptionGroup var cluster: ClusterOption
 
   func run() throws {
     try perform(
       ControlRequest(
-        .add, members: [member], clientURL: clientURL, peerURL: peerURL, isLearner: learner),
+        .add, members: [member], clientURL: clientURL, peerURL: peerURL, isLearner: learner,
+        user: try user.named()),
       cluster)
   }
 }
@@ -52,14 +55,18 @@ struct RemoveCommand: ParsableCommand {
       Examples:
 
         launcher remove m4
+        ETCDCTL_USER=root:secret launcher remove m4
       """)
 
   @Argument(help: "The member's name.")
   var member: String
 
+  @OptionGroup var user: UserOption
   @OptionGroup var cluster: ClusterOption
 
-  func run() throws { try perform(ControlRequest(.remove, members: [member]), cluster) }
+  func run() throws {
+    try perform(ControlRequest(.remove, members: [member], user: try user.named()), cluster)
+  }
 }
 
 struct ReplaceCommand: ParsableCommand {
@@ -78,7 +85,10 @@ struct ReplaceCommand: ParsableCommand {
   @Argument(help: "The member's name.")
   var member: String
 
+  @OptionGroup var user: UserOption
   @OptionGroup var cluster: ClusterOption
 
-  func run() throws { try perform(ControlRequest(.replace, members: [member]), cluster) }
+  func run() throws {
+    try perform(ControlRequest(.replace, members: [member], user: try user.named()), cluster)
+  }
 }

@@ -5,6 +5,13 @@ enum ControlVerb: String, CaseIterable, Sendable {
   case status, stop, kill, restart, pause, resume, add, remove, replace
 }
 
+/// On whose behalf a cluster with authentication is asked. It passes the control socket, which only its
+/// owner may open, and is not kept.
+struct ClusterUser: Equatable, Sendable {
+  let name: String
+  let password: String
+}
+
 /// A request; the client sends one per connection.
 struct ControlRequest: Equatable, Sendable {
   let verb: ControlVerb
@@ -16,13 +23,14 @@ struct ControlRequest: Equatable, Sendable {
   let peerURL: String?
   /// A member to be added stays a learner.
   let isLearner: Bool
+  let user: ClusterUser?
 
   /// The longest request line, so that nobody can fill the launcher's memory.
   static let bytesMax = 64 * 1024
 
   init(
     _ verb: ControlVerb, members: [String] = [], isAll: Bool = false, clientURL: String? = nil,
-    peerURL: String? = nil, isLearner: Bool = false
+    peerURL: String? = nil, isLearner: Bool = false, user: ClusterUser? = nil
   ) {
     self.verb = verb
     self.members = members
@@ -30,6 +38,7 @@ struct ControlRequest: Equatable, Sendable {
     self.clientURL = clientURL
     self.peerURL = peerURL
     self.isLearner = isLearner
+    self.user = user
   }
 
   var line: String {
@@ -41,6 +50,10 @@ struct ControlRequest: Equatable, Sendable {
     if let clientURL { fields.append(.init("client-url", .string(clientURL))) }
     if let peerURL { fields.append(.init("peer-url", .string(peerURL))) }
     if isLearner { fields.append(.init("learner", .bool(true))) }
+    if let user {
+      fields.append(.init("user", .string(user.name)))
+      fields.append(.init("password", .string(user.password)))
+    }
     return JSONValue.object(fields).compactText + "\n"
   }
 
@@ -58,6 +71,9 @@ struct ControlRequest: Equatable, Sendable {
     clientURL = json["client-url"]?.text
     peerURL = json["peer-url"]?.text
     isLearner = json["learner"]?.flag ?? false
+    user = json["user"]?.text.map {
+      ClusterUser(name: $0, password: json["password"]?.text ?? "")
+    }
   }
 }
 

@@ -12,8 +12,11 @@ struct ClusterClient: Sendable {
 
   /// - Parameters:
   ///   - plans: the members that run.
+  ///   - user: for clusters with authentication; nil = nobody.
   /// - Throws: ``ControlError`` if there is nobody to ask.
-  init(_ plans: [MemberPlan], in cluster: ClusterFile) throws(ControlError) {
+  init(
+    _ plans: [MemberPlan], in cluster: ClusterFile, user: ClusterUser?
+  ) throws(ControlError) {
     do throws(EtcdClientError) {
       var endpoints: [Endpoint] = []
       for plan in plans { endpoints.append(try Endpoint(plan.clientURL.text)) }
@@ -23,6 +26,7 @@ struct ClusterClient: Sendable {
         settings.protocols = ["h2"]
         options.tls = TLSContextSource(.client, settings)
       }
+      options.identity = user.map { .password(user: $0.name, password: $0.password) }
       client = try EtcdClient(endpoints: endpoints, options: options)
     } catch {
       throw ControlError("no member can be asked: \(error.message)")
@@ -30,6 +34,18 @@ struct ClusterClient: Sendable {
   }
 
   func close() { client.close() }
+
+  /// Tells early whether the password is right. Without a user, and where nobody is asked for one,
+  /// nothing happens.
+  func logIn() async throws(ControlError) {
+    do throws(EtcdClientError) {
+      try await client.logIn(timeout: Self.loginTimeout)
+    } catch {
+      throw ControlError("the login was refused: \(error.message)")
+    }
+  }
+
+  private static let loginTimeout = Duration.seconds(5)
 
   func members() async throws(ControlError) -> [Etcdserverpb_Member] {
     try await trying("member list") { () async throws(EtcdClientError) in
@@ -81,10 +97,20 @@ struct ClusterClient: Sendable {
       } catch {
         tries += 1
         guard tries < Self.triesMax, Self.passes(error.message) else {
-          throw ControlError("\(what) was refused: \(error.message)")
+          throw ControlError("\(what) was refused: \(error.message)\(Self.advice(error.message))")
         }
       }
       try? await Task.sleep(nanoseconds: Self.pauseMilliseconds * 1_000_000)
+    }
+  }
+
+  private static func advice(_ text: String) -> String {
+    switch text {
+    case "etcdserver: user name is empty":
+      "; the cluster asks who you are: give a user with the role root, with --user NAME:PASSWORD "
+        + "or ETCDCTL_USER"
+    case "etcdserver: permission denied": "; this takes a user with the role root"
+    default: ""
     }
   }
 

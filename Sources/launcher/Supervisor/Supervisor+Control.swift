@@ -26,7 +26,7 @@ extension Supervisor {
       case .pause: for index in chosen { pauseOnRequest(index, session) }
       case .resume: for index in chosen { resumeOnRequest(index, session) }
       case .add: try await addOnRequest(request, session)
-      case .remove: for index in chosen { try await removeOnRequest(index, session) }
+      case .remove: for index in chosen { try await removeOnRequest(index, request, session) }
       case .replace: for index in chosen { try await replaceOnRequest(index, request, session) }
       }
       session.send(.done)

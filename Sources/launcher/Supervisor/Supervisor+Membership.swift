@@ -75,8 +75,9 @@ extension Supervisor {
     _ plan: MemberPlan, in file: ClusterFile, _ request: ControlRequest, _ session: ControlSession,
     announced: () throws(ControlError) -> Void
   ) async throws(ControlError) {
-    let client = try clusterClient()
+    let client = try clusterClient(request.user)
     defer { client.close() }
+    try await client.logIn()
     let (id, listed) = try await client.add(plan, isLearner: true)
     try announced()
     say("is announced to the cluster as \(hex(id))", plan.name, session)
@@ -138,12 +139,12 @@ extension Supervisor {
 
   /// Takes a member out of the cluster, ends it, and puts its data aside.
   func removeOnRequest(
-    _ index: Int, _ session: ControlSession
+    _ index: Int, _ request: ControlRequest, _ session: ControlSession
   ) async throws(ControlError) {
     guard present.count > 1 else {
       throw ControlError("\(memberName(index)) is the only member; to end it: launcher stop")
     }
-    try await leave(index, session)
+    try await leave(index, request, session)
     members[index].phase = .stopped
     departed.insert(index)
     rememberMembers()
@@ -172,25 +173,34 @@ extension Supervisor {
       )
     }
     let plan = members[index].plan
-    try await leave(index, session)
+    try await leave(index, request, session)
     departed.insert(index)
     try await join(plan, in: cluster, request, session) {}
   }
 
   /// Removal from the cluster, the end of the process, and the data out of the way.
-  private func leave(_ index: Int, _ session: ControlSession) async throws(ControlError) {
+  private func leave(
+    _ index: Int, _ request: ControlRequest, _ session: ControlSession
+  ) async throws(ControlError) {
     let plan = members[index].plan
+    let client = try clusterClient(request.user, without: index)
+    defer { client.close() }
+    try await client.logIn()
+    let listed = try await client.members()
     members[index].restartTimer?.cancel()
     members[index].restartTimer = nil
-    let client = try clusterClient(without: index)
-    defer { client.close() }
-    let listed = try await client.members()
     if let known = listed.first(where: {
       $0.name == plan.name || $0.peerUrls.contains(plan.peerURL.text)
     }) {
       // It ends by itself when it hears of it; that is no reason to start it again.
-      if members[index].phase.isAlive { members[index].phase = .stopping }
-      try await client.remove(known.id)
+      let phase = members[index].phase
+      if phase.isAlive { members[index].phase = .stopping }
+      do throws(ControlError) {
+        try await client.remove(known.id)
+      } catch {
+        if members[index].phase == .stopping { members[index].phase = phase }
+        throw error
+      }
       say("is no member of the cluster any more (\(hex(known.id)))", plan.name, session)
     }
     if members[index].phase.isAlive {
@@ -206,12 +216,14 @@ extension Supervisor {
     say("has left its data in \(aside), which can be removed", plan.name, session)
   }
 
-  private func clusterClient(without excluded: Int? = nil) throws(ControlError) -> ClusterClient {
+  private func clusterClient(
+    _ user: ClusterUser?, without excluded: Int? = nil
+  ) throws(ControlError) -> ClusterClient {
     let running = present.filter { $0 != excluded && members[$0].phase == .running }
     guard !running.isEmpty else {
       throw ControlError("no other member serves that the cluster could be asked through")
     }
-    return try ClusterClient(running.map { members[$0].plan }, in: cluster)
+    return try ClusterClient(running.map { members[$0].plan }, in: cluster, user: user)
   }
 
   private func say(_ text: String, _ name: String, _ session: ControlSession) {

@@ -195,6 +195,7 @@ struct Applier {
     #expect(applier.machine.membership.clusterVersion == "3.5.0")
   }
 
+<<<<<<< HEAD
   @Test func aDowngradeIsRecordedAsEtcdDoes() throws {
     var applier = Applier()
     let record = MemberRecord(id: 9, peerURLs: ["http://h:1"])
@@ -220,6 +221,54 @@ struct Applier {
       #expect(applier.machine.membership.downgrade == info)
       #expect(try write?.value.map { try DowngradeInfo(decodingJSON: $0) } == info)
     }
+=======
+  /// What is read out of a log without a store is what applying it comes to.
+  @Test func theLogAloneTellsTheMembers() throws {
+    func change(_ kind: ConfChange.Kind, _ id: MemberID, _ record: MemberRecord?) -> Bytes {
+      ConfChange(
+        kind: kind, nodeID: id, context: record.map { MemberContext(record: $0).encoded() } ?? []
+      ).encoded()
+    }
+    let version =
+      try Membershippb_ClusterVersionSetRequest.with { $0.ver = "3.6.0" }
+      .serializedBytes() as Bytes
+    let attributes =
+      try Membershippb_ClusterMemberAttrSetRequest.with {
+        $0.memberID = 8
+        $0.memberAttributes.name = "n8"
+        $0.memberAttributes.clientUrls = ["http://h:8"]
+      }.serializedBytes() as Bytes
+    let log: [(Entry.Kind, Bytes)] = [
+      (.configurationChange, change(.addNode, 9, MemberRecord(id: 9, peerURLs: ["http://h:1"]))),
+      (.configurationChange, change(.addNode, 8, MemberRecord(id: 8, peerURLs: ["http://h:2"]))),
+      (
+        .normal,
+        LegacyRequest.memberAttributes(
+          id: 1, member: 9, attributes: "{\"name\":\"n9\",\"clientURLs\":[\"http://h:9\"]}"
+        ).encoded()
+      ),
+      (.normal, LegacyRequest.clusterVersion(id: 2, version: "3.5.0").encoded()),
+      (.normal, []),
+      (
+        .normal,
+        InternalRequestEnvelope.wrap(
+          .clusterMemberAttributesSet, payload: attributes, requestID: 3)
+      ),
+      (.normal, InternalRequestEnvelope.wrap(.clusterVersionSet, payload: version, requestID: 4)),
+      (.configurationChange, change(.removeNode, 9, nil)),
+      (.configurationChange, change(.removeNode, 7, nil)),
+    ]
+    var applier = Applier()
+    var followed = Membership()
+    for (kind, data) in log {
+      followed.follow(
+        Entry(term: 2, index: applier.machine.applied + 1, kind: kind, data: data), maxLearners: 1)
+      try applier.apply(data, kind: kind)
+    }
+    #expect(followed == applier.machine.membership)
+    #expect(followed.members.map(\.name) == ["n8"])
+    #expect(followed.removed == [9] && followed.clusterVersion == "3.6.0")
+>>>>>>> b8bd3a82fc81efb54658613faf99d436b73bcda4
   }
 
   @Test func aVoidMembershipChangeIsPassedOnWithoutANode() throws {
