@@ -11,6 +11,7 @@ final class LoadWorker: LoadConnectionOwner, @unchecked Sendable {
   enum Phase { case connecting, ready, running, draining, done }
 
   private static let connectsAtOnceMax = 128
+  private static let flushedLaterMax = 32
   private static let drainNanosecondsMax: UInt64 = 10_000_000_000
   private static let reconnectMilliseconds = 200
 
@@ -57,15 +58,23 @@ final class LoadWorker: LoadConnectionOwner, @unchecked Sendable {
           endpoint: plan.target.endpoints[server], security: dialers[server],
           token: plan.target.token, index: connections.count,
           slots: plan.streams, loop: loop, owner: self,
-          onDirty: { [unowned self] in dirty.append($0) }))
+          onDirty: { [unowned self] in noteDirty($0) }))
     }
-    loop.onTurnEnd { [unowned self] in flushDirty() }
+    loop.onTurnEnd { [unowned self] in flushDirty(keeping: 0) }
   }
 
-  private func flushDirty() {
-    guard !dirty.isEmpty else { return }
-    let due = dirty
-    dirty.removeAll(keepingCapacity: true)
+  /// A turn may read from all connections. Were they all flushed at its end only, thousands of
+  /// clients would move in step: all send, then all wait.
+  private func noteDirty(_ connection: LoadConnection) {
+    dirty.append(connection)
+    // The newest may be in the midst of what it has received.
+    if dirty.count > Self.flushedLaterMax { flushDirty(keeping: 1) }
+  }
+
+  private func flushDirty(keeping rest: Int) {
+    guard dirty.count > rest else { return }
+    let due = dirty.dropLast(rest)
+    dirty = Array(dirty.suffix(rest))
     for connection in due { connection.flush() }
   }
 
