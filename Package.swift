@@ -90,7 +90,9 @@ let package = Package(
       swiftSettings: settings),
     .executableTarget(
       name: "apus-bench",
-      dependencies: ["Actors", "Base", "CNGHTTP2", "EtcdAPI", "EtcdClient", arguments, histogram],
+      dependencies: [
+        "Actors", "Base", "CNGHTTP2", "EtcdAPI", "EtcdClient", "TLS", arguments, histogram,
+      ],
       swiftSettings: settings),
     .executableTarget(
       name: "simulate", dependencies: ["Simulation", "Base", arguments], swiftSettings: settings),

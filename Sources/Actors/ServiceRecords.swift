@@ -1,5 +1,6 @@
 // What DNS knows of services and hosts, asked for before a loop runs.
 
+import CLibUV
 import CResolver
 import Glibc
 

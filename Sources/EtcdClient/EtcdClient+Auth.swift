@@ -20,6 +20,16 @@ extension EtcdClient {
     if let failure { throw failure }
   }
 
+  /// Asks for a token, for callers that make calls of their own.
+  package func authenticate(
+    user: String, password: String, _ options: CallOptions = CallOptions()
+  ) async throws(EtcdClientError) -> Etcdserverpb_AuthenticateResponse {
+    var request = Etcdserverpb_AuthenticateRequest()
+    request.name = user
+    request.password = password
+    return try await unary(.authenticate, request, options)
+  }
+
   package func authEnable(
     _ options: CallOptions = CallOptions()
   ) async throws(EtcdClientError) -> Etcdserverpb_AuthEnableResponse {

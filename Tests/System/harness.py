@@ -115,7 +115,7 @@ class Member:
 
     def wait_ready(self, timeout=20):
         # etcd 3.4 has no such line of its own.
-        self.wait_log("serving client traffic" if self.kind == "etcd34" else "ready to serve client requests",
+        self.wait_log("ready to serve client requests" if self.kind == "apus" else "serving client traffic",
                       timeout)
 
     def wait_log(self, text, timeout=20):

@@ -6,17 +6,15 @@ Slow, and only as steady as the machine: for docs/benchmarks.md, not for tests. 
 import argparse
 import json
 import os
-import pathlib
-import re
+import subprocess
 import threading
 import time
 
 import grpc
-from benchmark import field, measure_long_ranges, resident_mib, varint
 from harness import Cluster
+from load import BENCH, LARGE_QUOTA, bench, cpu_seconds, drive, field, fill, memory_mib, settle, varint
 
 OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-LARGE = ["--quota-backend-bytes", str(64 << 30)]
 
 
 def number(tag, value):
@@ -96,10 +94,10 @@ def ms(seconds):
 
 def restart(kind, keys=1_000_000, value=256):
     """A member stopped in good order and started again: seconds until it answers a linearizable read."""
-    with Cluster((kind,), flags=LARGE) as cluster:
+    with Cluster((kind,), flags=LARGE_QUOTA) as cluster:
         member = cluster.members[0]
         load(member.endpoint, keys, value)
-        result = {"rss-loaded-mib": round(resident_mib(cluster))}
+        result = {"rss-loaded-mib": round(memory_mib(cluster))}
         time.sleep(1)
         for name in ("stop", "kill"):
             getattr(member, name)()
@@ -115,19 +113,94 @@ def restart(kind, keys=1_000_000, value=256):
                     time.sleep(0.01)
             result[f"restart-after-{name}-s"] = round(time.monotonic() - started, 2)
             time.sleep(1)
-            result[f"rss-after-{name}-mib"] = round(resident_mib(cluster))
+            result[f"rss-after-{name}-mib"] = round(memory_mib(cluster))
     return result
 
 
-def ranges(kind):
-    return {name: round(value, 2) for name, value in measure_long_ranges(kind, 6).items()}
+def ranges(kind, seconds=6, keys=1_000_000):
+    """p99 of puts alone, and while others page over a million keys and ask for all of them at once."""
+    def p99():
+        return round(bench(endpoint, "put", "-d", str(seconds))["results"]["put"]["p99"] / 1000, 2)
+
+    with Cluster((kind,), flags=LARGE_QUOTA) as cluster:
+        endpoint = cluster.endpoints[0]
+        fill(endpoint, keys, size=64)
+        settle(cluster, endpoint)
+        alone = p99()
+        readers = [subprocess.Popen(
+            [str(BENCH), "range", "-e", endpoint, "--quiet", "--key-space", str(keys), "--span", str(span),
+             "-d", str(seconds + 2)], stdout=subprocess.DEVNULL) for span in (keys, 10_000)]
+        time.sleep(1)
+        beside = p99()
+        for each in readers:
+            each.wait()
+    return {"alone": alone, "beside": beside}
+
+
+def cost(kind, most=7, seconds=4):
+    """Processor time of a put and of a get, alone on one member, among 10^4 to 10^7 keys with values of 64 bytes."""
+    many = ["--connections=16", "--streams=16", "--value-size", "64"]
+    result = {}
+    with Cluster((kind,), flags=LARGE_QUOTA) as cluster:
+        endpoint = cluster.endpoints[0]
+        for power in range(4, most + 1):
+            space = ["--key-space", str(10 ** power)]
+            fill(endpoint, 10 ** power, size=64)
+            row = {"rss-mib": round(memory_mib(cluster)), "anonymous-mib": round(memory_mib(cluster, "RssAnon"))}
+            for name, arguments in (("get", ["range"]), ("serializable-get", ["range", "--serializable"]),
+                                    ("range-of-10", ["range", "--span", "10"]), ("put", ["put"])):
+                settle(cluster, endpoint)
+                seen = drive(cluster, endpoint, [*arguments, *many, *space], seconds)
+                row[name] = {"cpu-us": round(seen["cpu_us"], 2), "per-s": round(seen["rate"]), "p99-ms": ms(seen["p99"] / 1e6)}
+            result[f"{10 ** power:,} keys"] = row
+            print(f"  {10 ** power:,} keys: {json.dumps(row)}", flush=True)
+    return result
+
+
+def crowd(kind, each=100_000, rate=1000, seconds=10):
+    """As many watchers of a key each as leases with a key each, on one member; puts at a steady rate before and beside them."""
+    def puts(arguments):
+        report = bench(endpoint, *arguments, "--prefix", "watched/", "--key-space", str(each), "--rate", str(rate), "-d", str(seconds))
+        return {name: {what: ms(row[what] / 1e6) for what in ("p50", "p99", "max")} for name, row in report["results"].items()}
+
+    with Cluster((kind,), flags=LARGE_QUOTA) as cluster:
+        endpoint = cluster.endpoints[0]
+        result = {"alone": puts(["put", "--streams=64"]), "rss-mib": {"empty": round(memory_mib(cluster))}}
+        bench(endpoint, "lease-grant", "--total", str(each), "--first", "1", "--connections=4", "--streams=64")
+        attach_keys(endpoint, each)
+        settle(cluster, endpoint)
+        result["rss-mib"]["leases"] = round(memory_mib(cluster))
+        most = [0]
+
+        def watch_memory():
+            while not ended.wait(0.2):
+                most[0] = max(most[0], memory_mib(cluster))
+
+        ended, before = threading.Event(), cpu_seconds(cluster)
+        watcher = threading.Thread(target=watch_memory)
+        watcher.start()
+        result["beside"] = puts(["watch", "--watchers", str(each), "--one-key-each", "--connections=20", "--streams=5",
+                                 "--puts-in-flight=64"])
+        ended.set()
+        watcher.join()
+        result["rss-mib"]["leases and watchers, at most"] = round(most[0])
+        result["cpu-seconds"] = round(cpu_seconds(cluster) - before, 1)
+    return result
+
+
+def attach_keys(endpoint, total):
+    """Puts a key with each of the leases from 1 on."""
+    with grpc.insecure_channel(endpoint) as channel:
+        put = method(channel, "KV", "Put")
+        drain(put.future(field(1, b"leased/%06d" % one) + field(2, b"v") + number(3, one), timeout=60)
+              for one in range(1, total + 1))
 
 
 def defrag(kind, gib=1):
     """A store of which half is garbage, defragmented beside a steady load."""
     value = 64 << 10
     keys = (gib << 30) // value // 2
-    with Cluster((kind,), flags=LARGE) as cluster:
+    with Cluster((kind,), flags=LARGE_QUOTA) as cluster:
         member = cluster.members[0]
         for _ in range(2):
             load(member.endpoint, keys, value, batch=4, inflight=16)
@@ -154,15 +227,12 @@ def defrag(kind, gib=1):
 
 def leases(kind, total=100_000, ttl=20):
     """So many leases with a key each expire together beside a steady load, on three members."""
-    with Cluster((kind,) * 3, flags=LARGE) as cluster:
+    with Cluster((kind,) * 3, flags=LARGE_QUOTA) as cluster:
         member = cluster.leader()
         with grpc.insecure_channel(member.endpoint) as channel:
-            grant, put = method(channel, "Lease", "LeaseGrant"), method(channel, "KV", "Put")
-            for calls in ((grant.future(number(1, ttl) + number(2, each), timeout=60)
-                           for each in range(1, total + 1)),
-                          (put.future(field(1, b"leased/%06d" % each) + field(2, b"v") + number(3, each), timeout=60)
-                           for each in range(1, total + 1))):
-                drain(calls)
+            grant = method(channel, "Lease", "LeaseGrant")
+            drain(grant.future(number(1, ttl) + number(2, each), timeout=60) for each in range(1, total + 1))
+        attach_keys(member.endpoint, total)
         loaded = time.monotonic()
         pace = Pace(member.endpoint)
         pace.start()
@@ -202,9 +272,9 @@ def left(endpoint, key, end):
 
 def watchers(kind, streams=1, each=50_000, puts=200):
     """Watchers of a key each and one prefix watched by all streams; how long puts and their events take."""
-    with Cluster((kind,), flags=LARGE) as cluster:
+    with Cluster((kind,), flags=LARGE_QUOTA) as cluster:
         member = cluster.members[0]
-        before = resident_mib(cluster)
+        before = memory_mib(cluster)
         channels = [grpc.insecure_channel(member.endpoint, options=OPTIONS + [("grpc.use_local_subchannel_pool", 1)])
                     for _ in range(min(streams, 20))]
         arrived, created, lock = [], [0], threading.Lock()
@@ -236,7 +306,7 @@ def watchers(kind, streams=1, each=50_000, puts=200):
             time.sleep(0.05)
             assert time.monotonic() < started + 300, created
         setup = time.monotonic() - started
-        after = resident_mib(cluster)
+        after = memory_mib(cluster)
         put = method(channels[0], "KV", "Put")
         took = []
         first = time.monotonic()
@@ -262,21 +332,21 @@ def watchers_on_many(kind):
 
 def small_keys(kind, keys=10_000_000):
     """10 million keys with values of 16 bytes: loading, memory, starting again."""
-    with Cluster((kind,), flags=LARGE) as cluster:
+    with Cluster((kind,), flags=LARGE_QUOTA) as cluster:
         member = cluster.members[0]
         started = time.monotonic()
         load(member.endpoint, keys, 16)
         loaded = time.monotonic() - started
-        result = {"load-s": round(loaded), "rss-mib": round(resident_mib(cluster)), "db-mib": member.status()["dbSize"] >> 20,
-                  "anonymous-mib": anonymous_mib(member)}
+        result = {"load-s": round(loaded), "rss-mib": round(memory_mib(cluster)), "db-mib": member.status()["dbSize"] >> 20,
+                  "anonymous-mib": round(memory_mib(cluster, "RssAnon"))}
         member.stop()
         started = time.monotonic()
         member.start()
         member.wait_ready(120)
         result["restart-s"] = round(time.monotonic() - started, 2)
         result["count"] = left(member.endpoint, b"\0", b"\0")
-        result["rss-after-mib"] = round(resident_mib(cluster))
-        result["anonymous-after-mib"] = anonymous_mib(member)
+        result["rss-after-mib"] = round(memory_mib(cluster))
+        result["anonymous-after-mib"] = round(memory_mib(cluster, "RssAnon"))
     return result
 
 
@@ -287,7 +357,7 @@ def anonymous_mib(member):
 
 def large_store(kind, gib=20):
     """20 GiB in values of 1 MiB: writing, reading, starting again."""
-    with Cluster((kind,), flags=LARGE) as cluster:
+    with Cluster((kind,), flags=LARGE_QUOTA) as cluster:
         member = cluster.members[0]
         value = os.urandom(1 << 20)
         started = time.monotonic()
@@ -296,7 +366,7 @@ def large_store(kind, gib=20):
             drain((put.future(field(1, b"large/%06d" % each) + field(2, value), timeout=120)
                    for each in range(gib << 10)), inflight=8)
         result = {"load-s": round(time.monotonic() - started), "db-mib": member.status()["dbSize"] >> 20,
-                  "anonymous-mib": anonymous_mib(member)}
+                  "anonymous-mib": round(memory_mib(cluster, "RssAnon"))}
         member.stop()
         started = time.monotonic()
         member.start()
@@ -309,8 +379,8 @@ def large_store(kind, gib=20):
     return result
 
 
-MEASURES = {"restart": restart, "ranges": ranges, "defrag": defrag, "leases": leases, "watchers": watchers,
-            "watchers-on-many": watchers_on_many, "small-keys": small_keys, "large-store": large_store}
+MEASURES = {"restart": restart, "ranges": ranges, "cost": cost, "crowd": crowd, "defrag": defrag, "leases": leases,
+            "watchers": watchers, "watchers-on-many": watchers_on_many, "small-keys": small_keys, "large-store": large_store}
 
 
 def main():

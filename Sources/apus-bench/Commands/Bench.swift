@@ -10,6 +10,7 @@ struct Bench: AsyncParsableCommand {
     discussion: """
       Closed loop by default: every connection keeps --streams calls in flight. With --rate, calls \
       are sent by the clock, and a slow server shows in the times instead of slowing the clock.
+      Ends with 1 if every call failed, or no connection came about; single failures are counted.
 
       Examples:
 
@@ -18,6 +19,7 @@ struct Bench: AsyncParsableCommand {
         apus-bench txn --puts 100 --sequential --key-space 1000000 --total 10000 -c 4 -s 8
         apus-bench range -c 128 --serializable --span 100
         apus-bench watch --watchers 200
+        apus-bench put -e https://10.0.0.1:2379 --cacert ca.pem --user root:secret
       """,
     version: "apus-bench 0.1.0",
     subcommands: [

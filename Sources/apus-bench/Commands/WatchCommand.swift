@@ -2,7 +2,7 @@
 
 import Actors
 import ArgumentParser
-import EtcdClient
+import Synchronization
 
 struct WatchCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -49,11 +49,11 @@ struct WatchCommand: AsyncParsableCommand {
 
   func run() async throws {
     DescriptorLimit.raise()
-    let endpoints = try await server.resolve()
+    let target = try await server.resolve()
     var workload = keys.workload(.put)
     workload.stampsValues = true
     let plan = WatchPlan(
-      endpoints: endpoints, watchers: watchers, connections: connections, streams: streams,
+      target: target, watchers: watchers, connections: connections, streams: streams,
       keys: workload.keys, keySpace: keys.keySpace, isOneKeyEach: oneKeyEach)
     let watch = try WatchLoad(plan)
     try watch.loop.start(name: "watch")
@@ -66,16 +66,18 @@ struct WatchCommand: AsyncParsableCommand {
     let before = processorSeconds()
     var report = Report(command: "watch")
     if putsInFlight > 0 {
-      watch.loop.execute { watch.begin() }
+      let nanoseconds = UInt64(duration * 1e9)
       let puts = try await LoadRunner.run(
-        workload, putPlan(endpoints), progress: output.progress)
+        workload, putPlan(target), progress: output.progress
+      ) { begin in
+        watch.loop.execute { watch.begin(from: begin, end: begin + nanoseconds) }
+      }
       report = Report(command: "watch", puts, generatorCPU: 0)
       report.facts = [("seconds", .number(Double(puts.elapsedNanoseconds) / 1e9))]
+      try await waitForLastEvents(watch)
     } else {
       try await Task.sleep(for: .seconds(duration))
     }
-    // Events of the last puts are on their way.
-    try await Task.sleep(for: .milliseconds(300))
     let result = await withCheckedContinuation { waiter in
       watch.loop.execute { waiter.resume(returning: watch.finish()) }
     }
@@ -83,20 +85,33 @@ struct WatchCommand: AsyncParsableCommand {
     try output.show(report)
   }
 
+  /// Events of the last puts are on their way: waits until none has come for a while.
+  private func waitForLastEvents(_ watch: WatchLoad) async throws {
+    var before = -1
+    for _ in 0..<30 {
+      let now = watch.delivered.load(ordering: .relaxed)
+      if now == before { return }
+      before = now
+      try await Task.sleep(for: .milliseconds(300))
+    }
+  }
+
   private func add(_ result: WatchResult, to report: inout Report, cpu: Double) {
-    report.rows.append(
-      ReportRow(
-        name: "event", latencies: result.latencies, perSecond: Double(result.events) / duration))
     report.facts.append(("watchers", .integer(result.created)))
     report.facts.append(("events", .integer(result.events)))
-    report.facts.append(
-      ("generator_cpu_us_per_event", .number(cpu * 1e6 / Double(max(result.events, 1)))))
+    if result.events > 0 {
+      report.rows.append(
+        ReportRow(
+          name: "event", latencies: result.latencies, perSecond: Double(result.inTime) / duration))
+      report.facts.append(
+        ("generator_cpu_us_per_event", .number(cpu * 1e6 / Double(result.events))))
+    }
     for (text, count) in result.problems { report.errors[text, default: 0] += count }
   }
 
-  private func putPlan(_ endpoints: [Endpoint]) -> LoadPlan {
+  private func putPlan(_ target: LoadTarget) -> LoadPlan {
     LoadPlan(
-      endpoints: endpoints, connections: 1, streams: putsInFlight, workers: 1, rate: rate,
+      target: target, connections: 1, streams: putsInFlight, workers: 1, rate: rate,
       warmUpNanoseconds: 0, durationNanoseconds: UInt64(duration * 1e9), total: 0)
   }
 }

@@ -11,9 +11,12 @@ struct LoadError: Error, CustomStringConvertible {
 
 /// Runs loads, and says how they get on.
 enum LoadRunner {
-  /// - Parameter progress: prints a line every second.
+  /// - Parameters:
+  ///   - progress: prints a line every second.
+  ///   - onBegin: called with the time when all connections are there and the load begins.
   static func run(
-    _ workload: Workload, _ plan: LoadPlan, progress: Progress
+    _ workload: Workload, _ plan: LoadPlan, progress: Progress,
+    onBegin: (UInt64) -> Void = { _ in }
   ) async throws -> LoadResult {
     var plan = plan
     plan.workers = max(1, min(plan.workers, plan.connections))
@@ -33,6 +36,7 @@ enum LoadRunner {
       }
       if let problem { throw LoadError(description: problem) }
     }
+    onBegin(monotonicNanoseconds())
     return await measure(workers, progress)
   }
 

@@ -11,6 +11,7 @@ final class LoadWorker: LoadConnectionOwner, @unchecked Sendable {
   enum Phase { case connecting, ready, running, draining, done }
 
   private static let connectsAtOnceMax = 128
+  private static let flushedLaterMax = 32
   private static let drainNanosecondsMax: UInt64 = 10_000_000_000
   private static let reconnectMilliseconds = 200
 
@@ -28,6 +29,7 @@ final class LoadWorker: LoadConnectionOwner, @unchecked Sendable {
   private var onConnected: ((String?) -> Void)?
   private var onDone: ((LoadResult) -> Void)?
   private var latencies: [Latencies?] = Array(repeating: nil, count: Method.allCases.count)
+  private var inTime = Array(repeating: 0, count: Method.allCases.count)
   private var result = LoadResult()
   private var inFlight = 0
   private var issued = 0
@@ -48,20 +50,31 @@ final class LoadWorker: LoadConnectionOwner, @unchecked Sendable {
     let workers = plan.workers
     let total = plan.total / workers + (number < plan.total % workers ? 1 : 0)
     share = (plan.total == 0 ? .max : total, plan.rate / Double(workers))
+    let dialers = plan.target.dialers()
     for index in stride(from: number, to: plan.connections, by: workers) {
+      let server = index % dialers.count
       connections.append(
         LoadConnection(
-          endpoint: plan.endpoints[index % plan.endpoints.count], index: connections.count,
+          endpoint: plan.target.endpoints[server], security: dialers[server],
+          token: plan.target.token, index: connections.count,
           slots: plan.streams, loop: loop, owner: self,
-          onDirty: { [unowned self] in dirty.append($0) }))
+          onDirty: { [unowned self] in noteDirty($0) }))
     }
-    loop.onTurnEnd { [unowned self] in flushDirty() }
+    loop.onTurnEnd { [unowned self] in flushDirty(keeping: 0) }
   }
 
-  private func flushDirty() {
-    guard !dirty.isEmpty else { return }
-    let due = dirty
-    dirty.removeAll(keepingCapacity: true)
+  /// A turn may read from all connections. Were they all flushed at its end only, thousands of
+  /// clients would move in step: all send, then all wait.
+  private func noteDirty(_ connection: LoadConnection) {
+    dirty.append(connection)
+    // The newest may be in the midst of what it has received.
+    if dirty.count > Self.flushedLaterMax { flushDirty(keeping: 1) }
+  }
+
+  private func flushDirty(keeping rest: Int) {
+    guard dirty.count > rest else { return }
+    let due = dirty.dropLast(rest)
+    dirty = Array(dirty.suffix(rest))
     for connection in due { connection.flush() }
   }
 
@@ -99,25 +112,33 @@ final class LoadWorker: LoadConnectionOwner, @unchecked Sendable {
   func connectionLost(_ connection: LoadConnection, reason: String) {
     switch phase {
     case .connecting: connected("\(connection.endpoint): \(reason)")
-    case .running:
+    case .ready, .running, .draining:
+      // Calls on it have been counted; without any, this is the only trace of the loss.
+      if result.errors[reason] == nil { result.errors[reason] = 1 }
       if share.rate > 0 { free.removeAll { $0.connection == connection.index } }
-      let timer = LoopTimer(loop: loop) { [unowned self, unowned connection] in
-        if phase == .running { connection.connect(timeoutMilliseconds: 2000) }
-      }
-      timer.schedule(afterMilliseconds: Self.reconnectMilliseconds)
-    case .ready, .draining, .done: break
+      if phase == .running { connectAgain(connection) }
+    case .done: break
     }
+  }
+
+  private func connectAgain(_ connection: LoadConnection) {
+    let timer = LoopTimer(loop: loop) { [unowned self, unowned connection] in
+      if phase == .running { connection.connect(timeoutMilliseconds: 2000) }
+    }
+    timer.schedule(afterMilliseconds: Self.reconnectMilliseconds)
   }
 
   // MARK: Running
 
   /// Starts the load; `done` gets the result after the last answer. Loop thread only.
+  ///
+  /// - Parameter begin: where the clock of a fixed rate begins; other loads begin at once.
   func run(from begin: UInt64, _ done: @escaping (LoadResult) -> Void) {
     loop.preconditionOnLoop()
     onDone = done
     phase = .running
-    self.begin = begin
-    recordFrom = begin + plan.warmUpNanoseconds
+    self.begin = share.rate > 0 ? begin : monotonicNanoseconds()
+    recordFrom = self.begin + plan.warmUpNanoseconds
     end = recordFrom.addingReportingOverflow(plan.durationNanoseconds).partialValue
     if share.rate > 0 {
       do {
@@ -129,7 +150,9 @@ final class LoadWorker: LoadConnectionOwner, @unchecked Sendable {
         return finish()
       }
     }
-    for connection in connections { fill(connection) }
+    for connection in connections {
+      if connection.isOpen { fill(connection) } else { connectAgain(connection) }
+    }
     let timer = LoopTimer(loop: loop) { [unowned self] in drain() }
     let nanoseconds = plan.warmUpNanoseconds + plan.durationNanoseconds
     if nanoseconds < UInt64(Int32.max) * 1_000_000 {
@@ -171,20 +194,17 @@ final class LoadWorker: LoadConnectionOwner, @unchecked Sendable {
   /// Sends what is due, as far as slots are free. The rest goes as soon as one is, and counts from
   /// when it was due: a slow server cannot slow the clock.
   private func pace(now: UInt64) {
-    guard phase == .running else { return }
-    while let place = free.last {
-      let due = due(nextDue)
-      guard due <= now, due < end, issued < share.total else { break }
+    guard phase == .running || phase == .draining else { return }
+    while let place = free.last, due(nextDue) <= now, hasDue {
       free.removeLast()
+      send(connections[place.connection], place.slot, due: due(nextDue))
       nextDue += 1
-      send(connections[place.connection], place.slot, due: due)
     }
-    if issued >= share.total || due(nextDue) >= end { drainIfDue(now) }
+    if phase == .running, !hasDue, now >= end || issued >= share.total { drain() }
   }
 
-  private func drainIfDue(_ now: UInt64) {
-    if now >= end || issued >= share.total { drain() }
-  }
+  /// Fixed rate: a call is left that is due by the end.
+  private var hasDue: Bool { nextDue < share.total && due(nextDue) <= end }
 
   func callEnded(
     _ connection: LoadConnection, slot: Int, code: Int, message: String, now: UInt64
@@ -197,11 +217,14 @@ final class LoadWorker: LoadConnectionOwner, @unchecked Sendable {
     } else if phase == .running || code != -1 {
       result.errors[message, default: 0] += 1
     }
-    guard phase == .running else { return endIfIdle() }
-    guard share.rate > 0 else { return next(connection, slot, now: now) }
-    if connection.isOpen {
-      free.append((connection.index, slot))
+    if share.rate > 0 {
+      if connection.isOpen { free.append((connection.index, slot)) }
       pace(now: now)
+      endIfIdle()
+    } else if phase == .running {
+      next(connection, slot, now: now)
+    } else {
+      endIfIdle()
     }
   }
 
@@ -211,6 +234,7 @@ final class LoadWorker: LoadConnectionOwner, @unchecked Sendable {
     guard share.rate > 0 || now <= end else { return }
     last = now
     let place = method.rawValue
+    if now <= end { inTime[place] += 1 }
     if latencies[place] == nil { latencies[place] = Latencies() }
     latencies[place]?.record(now &- start)
   }
@@ -221,17 +245,14 @@ final class LoadWorker: LoadConnectionOwner, @unchecked Sendable {
     if inFlight == 0, phase == .draining || issued >= share.total { finish() }
   }
 
+  /// Waits for the answers that are still to come. With a fixed rate, what was due by the end
+  /// and had no free slot is still sent: left out, the worst times would not be counted.
   private func drain() {
     guard phase == .running else { return }
     phase = .draining
     pacer?.stop()
     drainTimer?.cancel()
-    if share.rate > 0 {
-      // Due before the end, but never sent for want of a free slot.
-      var number = nextDue
-      while due(number) < end, number < share.total { number += 1 }
-      result.unanswered += number - nextDue
-    }
+    if share.rate > 0 { pace(now: monotonicNanoseconds()) }
     if inFlight == 0 { return finish() }
     let timer = LoopTimer(loop: loop) { [unowned self] in finish() }
     timer.schedule(afterMilliseconds: Int(Self.drainNanosecondsMax / 1_000_000))
@@ -244,11 +265,20 @@ final class LoadWorker: LoadConnectionOwner, @unchecked Sendable {
     pacer?.stop()
     drainTimer?.cancel()
     result.unanswered += inFlight
-    for method in Method.allCases {
-      if let times = latencies[method.rawValue] { result.latencies[method] = times }
+    if share.rate > 0 {
+      while hasDue {
+        nextDue += 1
+        result.unanswered += 1
+      }
     }
-    let stop = plan.total > 0 || share.rate == 0 ? min(max(last, recordFrom), end) : end
-    result.elapsedNanoseconds = (plan.total > 0 ? stop : end) &- recordFrom
+    for method in Method.allCases {
+      guard let times = latencies[method.rawValue] else { continue }
+      result.latencies[method] = times
+      result.inTime[method] = inTime[method.rawValue]
+    }
+    result.ended = completed.load(ordering: .relaxed)
+    result.receivedBytes = connections.reduce(0) { $0 + $1.receivedBytes }
+    result.elapsedNanoseconds = (plan.total > 0 ? max(last, recordFrom) : end) &- recordFrom
     let done = onDone
     onDone = nil
     done?(result)

@@ -1,12 +1,11 @@
 // Watchers on many streams, and the events that reach them.
 
 import Actors
-import EtcdClient
 import Synchronization
 
 /// How watchers are spread and what they watch.
 struct WatchPlan: Sendable {
-  var endpoints: [Endpoint]
+  var target: LoadTarget
   var watchers: Int
   var connections: Int
   /// Per connection.
@@ -20,6 +19,8 @@ struct WatchPlan: Sendable {
 struct WatchResult: Sendable {
   var created = 0
   var events = 0
+  /// Of these, events that came before the end of the puts.
+  var inTime = 0
   var latencies = Latencies()
   var problems: [String: Int] = [:]
 }
@@ -36,16 +37,20 @@ final class WatchLoad: LoadConnectionOwner, @unchecked Sendable {
   private var result = WatchResult()
   private var onCreated: ((String?) -> Void)?
   private var isEnding = false
-  /// Events that were sent before this are not counted.
+  /// Events of puts that were sent before this are not counted.
   private var from: UInt64 = .max
+  private var end: UInt64 = .max
 
   init(_ plan: WatchPlan) throws {
     self.plan = plan
     loop = try EventLoop()
+    let dialers = plan.target.dialers()
     for index in 0..<plan.connections {
+      let server = index % dialers.count
       connections.append(
         LoadConnection(
-          endpoint: plan.endpoints[index % plan.endpoints.count], index: index, slots: 0,
+          endpoint: plan.target.endpoints[server], security: dialers[server],
+          token: plan.target.token, index: index, slots: 0,
           loop: loop, owner: self, onDirty: { [unowned self] in dirty.append($0) }))
     }
     loop.onTurnEnd { [unowned self] in
@@ -62,11 +67,11 @@ final class WatchLoad: LoadConnectionOwner, @unchecked Sendable {
     for connection in connections { connection.connect(timeoutMilliseconds: 10_000) }
   }
 
-  /// Counts events from now on.
-  func begin() {
+  /// Counts events of puts from the first time on; those that come by the second are in time.
+  func begin(from: UInt64, end: UInt64) {
     loop.preconditionOnLoop()
-    result.events = 0
-    from = monotonicNanoseconds()
+    self.from = from
+    self.end = end
   }
 
   func finish() -> WatchResult {
@@ -133,6 +138,7 @@ final class WatchLoad: LoadConnectionOwner, @unchecked Sendable {
       }
       guard batch.events > 0, batch.stamp >= from else { return }
       result.events += batch.events
+      if connection.now <= end { result.inTime += batch.events }
       delivered.add(batch.events, ordering: .relaxed)
       result.latencies.record(connection.now &- batch.stamp, count: batch.events)
     } catch {

@@ -42,21 +42,20 @@ struct Report {
     for method in Method.allCases {
       guard let times = result.latencies[method] else { continue }
       all.add(times)
-      let rate = seconds > 0 ? Double(times.count) / seconds : 0
+      let rate = Double(result.inTime[method] ?? 0) / max(seconds, 1e-9)
       rows.append(ReportRow(name: method.label, latencies: times, perSecond: rate))
     }
     if rows.count > 1 {
-      rows.append(
-        ReportRow(name: "all", latencies: all, perSecond: Double(all.count) / max(seconds, 1e-9)))
+      let rate = rows.reduce(0) { $0 + $1.perSecond }
+      rows.append(ReportRow(name: "all", latencies: all, perSecond: rate))
     }
     errors = result.errors
     unanswered = result.unanswered
+    let calls = Double(max(result.ended, 1))
     facts = [
       ("seconds", .number(seconds)),
-      (
-        "generator_cpu_us_per_call",
-        .number(generatorCPU * 1e6 / Double(max(result.succeeded + result.failed, 1)))
-      ),
+      ("generator_cpu_us_per_call", .number(generatorCPU * 1e6 / calls)),
+      ("received_bytes_per_call", .number(Double(result.receivedBytes) / calls)),
     ]
   }
 
@@ -86,12 +85,12 @@ struct Report {
       lines.append(
         [row.name, "\(row.latencies.count)", Self.grouped(row.perSecond)] + times.map(Self.time))
     }
-    var text = Self.columns(lines)
+    var text = rows.isEmpty ? "" : Self.columns(lines)
     for (name, value) in facts { text += "\(name.replacing("_", with: " ")): \(value)\n" }
     for (error, count) in errors.sorted(by: { $0.key < $1.key }) {
       text += "error, \(count) times: \(error)\n"
     }
-    if unanswered > 0 { text += "unanswered: \(unanswered)\n" }
+    if unanswered > 0 { text += "unanswered, and not part of the times: \(unanswered)\n" }
     return text
   }
 

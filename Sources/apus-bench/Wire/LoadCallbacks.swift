@@ -4,8 +4,7 @@ import CNGHTTP2
 import Glibc
 
 enum LoadFields {
-  static let authority: StaticString = ":authority"
-  static let noCopy = UInt8(
+  private static let noCopy = UInt8(
     NGHTTP2_NV_FLAG_NO_COPY_NAME.rawValue | NGHTTP2_NV_FLAG_NO_COPY_VALUE.rawValue)
 
   static func fixed(_ name: StaticString, _ value: StaticString) -> nghttp2_nv {
@@ -13,6 +12,21 @@ enum LoadFields {
       name: UnsafeMutablePointer(mutating: name.utf8Start),
       value: UnsafeMutablePointer(mutating: value.utf8Start),
       namelen: name.utf8CodeUnitCount, valuelen: value.utf8CodeUnitCount, flags: noCopy)
+  }
+
+  /// A field whose value has to stay where it is for as long as there is a session.
+  static func field(_ name: StaticString, _ value: UnsafeMutableBufferPointer<UInt8>) -> nghttp2_nv
+  {
+    nghttp2_nv(
+      name: UnsafeMutablePointer(mutating: name.utf8Start), value: value.baseAddress,
+      namelen: name.utf8CodeUnitCount, valuelen: value.count, flags: noCopy)
+  }
+
+  /// The caller deallocates it.
+  static func copy(_ text: String) -> UnsafeMutableBufferPointer<UInt8> {
+    let copy = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: text.utf8.count)
+    _ = copy.initialize(from: text.utf8)
+    return copy
   }
 }
 
@@ -81,8 +95,10 @@ enum LoadCallbacks {
 
   private static let dataReceived: nghttp2_on_data_chunk_recv_callback = {
     session, _, stream, bytes, count, context in
+    guard let connection = connection(context) else { return 0 }
+    connection.receivedBytes += count
     let tag = tag(session, stream)
-    guard tag >= LoadConnection.watchTag, let connection = connection(context) else { return 0 }
+    guard tag >= LoadConnection.watchTag else { return 0 }
     let number = tag - LoadConnection.watchTag
     let chunk = UnsafeRawBufferPointer(start: bytes, count: count)
     connection.watches[number].cutter.feed(chunk) { message in

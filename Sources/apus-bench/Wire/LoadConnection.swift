@@ -3,6 +3,7 @@
 import Actors
 import CNGHTTP2
 import EtcdClient
+import TLS
 
 /// What a connection tells its owner. Called on the loop.
 protocol LoadConnectionOwner: AnyObject {
@@ -49,6 +50,8 @@ final class LoadConnection: @unchecked Sendable {
   var watches: [WatchStream] = []
   private(set) var isOpen = false
   var now: UInt64 = 0
+  /// Bytes of messages so far.
+  var receivedBytes = 0
   unowned let owner: any LoadConnectionOwner
   private let loop: EventLoop
   private var session: OpaquePointer?
@@ -57,14 +60,19 @@ final class LoadConnection: @unchecked Sendable {
   private var output: [UInt8] = []
   /// The header list of a request; its place 2 is the path.
   private var fields: [nghttp2_nv]
-  private let authority: UnsafeMutablePointer<UInt8>
+  /// What the header list refers to.
+  private let ownedText: [UnsafeMutableBufferPointer<UInt8>]
+  private let security: TLSDialer?
   private let onDirty: (LoadConnection) -> Void
   private var isDirty = false
 
-  /// - Parameter onDirty: called once when there is something to flush.
+  /// - Parameters:
+  ///   - security: shared by connections to the same endpoint; nil for a plain connection.
+  ///   - token: goes with every call; nil for none.
+  ///   - onDirty: called once when there is something to flush.
   init(
-    endpoint: Endpoint, index: Int, slots: Int, loop: EventLoop, owner: any LoadConnectionOwner,
-    onDirty: @escaping (LoadConnection) -> Void
+    endpoint: Endpoint, security: TLSDialer?, token: String?, index: Int, slots: Int,
+    loop: EventLoop, owner: any LoadConnectionOwner, onDirty: @escaping (LoadConnection) -> Void
   ) {
     self.endpoint = endpoint
     self.index = index
@@ -72,23 +80,25 @@ final class LoadConnection: @unchecked Sendable {
     self.loop = loop
     self.owner = owner
     self.onDirty = onDirty
-    let text = Array(endpoint.authority.utf8)
-    authority = .allocate(capacity: text.count + 1)
-    authority.initialize(from: text, count: text.count)
+    self.security = security
+    let authority = LoadFields.copy(endpoint.authority)
     fields = [
-      LoadFields.fixed(":method", "POST"), LoadFields.fixed(":scheme", "http"),
-      LoadFields.fixed(":path", ""),
-      nghttp2_nv(
-        name: UnsafeMutablePointer(mutating: LoadFields.authority.utf8Start), value: authority,
-        namelen: LoadFields.authority.utf8CodeUnitCount, valuelen: text.count,
-        flags: LoadFields.noCopy),
+      LoadFields.fixed(":method", "POST"),
+      LoadFields.fixed(":scheme", security == nil ? "http" : "https"),
+      LoadFields.fixed(":path", ""), LoadFields.field(":authority", authority),
       LoadFields.fixed("content-type", "application/grpc"), LoadFields.fixed("te", "trailers"),
     ]
+    var ownedText = [authority]
+    if let token {
+      ownedText.append(LoadFields.copy(token))
+      fields.append(LoadFields.field("token", ownedText[1]))
+    }
+    self.ownedText = ownedText
   }
 
   deinit {
     if let session { nghttp2_session_del(session) }
-    authority.deallocate()
+    for text in ownedText { text.deallocate() }
   }
 
   // MARK: Life
@@ -96,7 +106,8 @@ final class LoadConnection: @unchecked Sendable {
   func connect(timeoutMilliseconds: Int) {
     loop.preconditionOnLoop()
     Connector.connect(
-      to: endpoint.address, timeoutMilliseconds: timeoutMilliseconds, loop: loop
+      to: endpoint.address, timeoutMilliseconds: timeoutMilliseconds, loop: loop,
+      security: security
     ) { [self] result in
       switch result {
       case .success(let stream): begin(stream)
@@ -113,9 +124,15 @@ final class LoadConnection: @unchecked Sendable {
     stream.onWritable = { [unowned self] in flush() }
     stream.startReading(
       onBytes: { [unowned self] in receive($0) },
-      onEnd: { [unowned self] in lose($0.map { "\($0)" } ?? "the server closed the connection") })
+      onEnd: { [unowned self] in lose(Self.reason($0)) })
     markDirty()
     owner.connectionReady(self)
+  }
+
+  /// Without the addresses in front, so that what happened to many connections is counted as one.
+  private static func reason(_ error: StreamError?) -> String {
+    guard let error else { return "the server closed the connection" }
+    return error.description.split(separator: ": ", maxSplits: 1).last.map(String.init) ?? ""
   }
 
   func close() {

@@ -195,7 +195,6 @@ struct Applier {
     #expect(applier.machine.membership.clusterVersion == "3.5.0")
   }
 
-<<<<<<< HEAD
   @Test func aDowngradeIsRecordedAsEtcdDoes() throws {
     var applier = Applier()
     let record = MemberRecord(id: 9, peerURLs: ["http://h:1"])
@@ -221,7 +220,8 @@ struct Applier {
       #expect(applier.machine.membership.downgrade == info)
       #expect(try write?.value.map { try DowngradeInfo(decodingJSON: $0) } == info)
     }
-=======
+  }
+
   /// What is read out of a log without a store is what applying it comes to.
   @Test func theLogAloneTellsTheMembers() throws {
     func change(_ kind: ConfChange.Kind, _ id: MemberID, _ record: MemberRecord?) -> Bytes {
@@ -268,7 +268,6 @@ struct Applier {
     #expect(followed == applier.machine.membership)
     #expect(followed.members.map(\.name) == ["n8"])
     #expect(followed.removed == [9] && followed.clusterVersion == "3.6.0")
->>>>>>> b8bd3a82fc81efb54658613faf99d436b73bcda4
   }
 
   @Test func aVoidMembershipChangeIsPassedOnWithoutANode() throws {
