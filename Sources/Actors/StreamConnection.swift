@@ -34,6 +34,8 @@ package final class StreamConnection: LoopResource, @unchecked Sendable {
   package var onWritable: (() -> Void)?
   package var lowWatermark = 64 * 1024
   package var highWatermark = 256 * 1024
+  /// After ``closeWhenFlushed()``, a peer that takes nothing for so long is not waited for any more.
+  package var lingerMilliseconds = 30_000
 
   /// What stands between the socket and the owner; nil for a plain connection.
   package private(set) var filter: (any StreamFilter)?
@@ -47,6 +49,7 @@ package final class StreamConnection: LoopResource, @unchecked Sendable {
   private var isPaused = false
   private var readEnded = false
   private var closesWhenFlushed = false
+  private var linger: LoopTimer?
   private var finSent = false
   private var aboveHighWatermark = false
   private var onBytes: BytesHandler?
@@ -243,6 +246,8 @@ package final class StreamConnection: LoopResource, @unchecked Sendable {
     guard isUsable else { return }
     if status != 0 {
       backlog.removeAll()
+      // The owner has left already and hears of nothing any more.
+      if closesWhenFlushed { return close() }
       let error = StreamError(failed("write"), errno: -status)
       if onEnd != nil && !readEnded { endReading(error) } else { close() }
       return
@@ -267,12 +272,23 @@ package final class StreamConnection: LoopResource, @unchecked Sendable {
     finishIfFlushed()
   }
 
-  /// Sends what is queued, then closes.
+  /// Sends what is queued, then closes; also if that fails, or the peer does not take it.
   package func closeWhenFlushed() {
     loop.preconditionOnLoop()
-    guard isUsable else { return }
+    guard isUsable, !closesWhenFlushed else { return }
     closesWhenFlushed = true
     if finSent { close() } else { shutdown() }
+    if isUsable, writing { expectProgress() }
+  }
+
+  private func expectProgress() {
+    let before = unsentBytes
+    let timer = LoopTimer(loop: loop) { [self] in
+      guard isUsable else { return }
+      if unsentBytes < before { expectProgress() } else { close() }
+    }
+    timer.schedule(afterMilliseconds: lingerMilliseconds)
+    linger = timer
   }
 
   private func finishIfFlushed() {
@@ -294,6 +310,8 @@ package final class StreamConnection: LoopResource, @unchecked Sendable {
     if phase == .open, !writing { filter?.ownerFinishes() }
     phase = .closing
     reading = false
+    linger?.cancel()
+    linger = nil
     uv_close(asHandle(stream), streamClosed)
   }
 

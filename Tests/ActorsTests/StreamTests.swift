@@ -73,6 +73,52 @@ extension ActorsSuite {
       #expect(clientStalls > 0)
     }
 
+    /// A connected socket whose other end nobody reads.
+    private func connected(to port: UInt16) -> Int32 {
+      let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+      var address = sockaddr_in()
+      address.sin_family = sa_family_t(AF_INET)
+      address.sin_port = port.bigEndian
+      address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+      let size = socklen_t(MemoryLayout<sockaddr_in>.size)
+      let status = withUnsafePointer(to: &address) {
+        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(descriptor, $0, size) }
+      }
+      #expect(status == 0)
+      return descriptor
+    }
+
+    @Test func aResetEndsAConnectionThatItsOwnerHasLeft() throws {
+      let loop = try EventLoop()
+      let listener = try Listener.listen(on: .tcp(host: "127.0.0.1", port: 0), loop: loop) {
+        server in
+        server.onClose = { loop.stop() }
+        server.startReading(onBytes: { _ in }, onEnd: { _ in })
+        server.write(Array("the last words".utf8))
+        server.closeWhenFlushed()
+      }
+      let client = connected(to: listener.boundPort)
+      var now = linger(l_onoff: 1, l_linger: 0)
+      setsockopt(client, SOL_SOCKET, SO_LINGER, &now, socklen_t(MemoryLayout<linger>.size))
+      close(client)
+      run(loop)
+    }
+
+    @Test func aPeerThatTakesNothingIsNotWaitedForForEver() throws {
+      let loop = try EventLoop()
+      let listener = try Listener.listen(on: .tcp(host: "127.0.0.1", port: 0), loop: loop) {
+        server in
+        server.onClose = { loop.stop() }
+        server.lingerMilliseconds = 30
+        server.startReading(onBytes: { _ in }, onEnd: { _ in })
+        server.write([UInt8](repeating: 1, count: 32 << 20))
+        server.closeWhenFlushed()
+      }
+      let client = connected(to: listener.boundPort)
+      defer { close(client) }
+      run(loop)
+    }
+
     @Test func reportsRefusedConnections() throws {
       let loop = try EventLoop()
       var errors: [String] = []
