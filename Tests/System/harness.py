@@ -50,8 +50,8 @@ class Member:
         self.data = cluster.folder / name
         self.log = cluster.folder / f"{name}.log"
         self.process = None
-        # Beyond what every member gets.
-        self.environment = {}
+        # Beyond what every member gets; of flags the last one counts.
+        self.environment, self.flags = {}, []
 
     @property
     def endpoint(self):
@@ -81,7 +81,7 @@ class Member:
             *self.bootstrap_flags,
             "--initial-cluster-token", self.cluster.token,
             "--initial-cluster-state", self.state,
-            *self.cluster.flags,
+            *self.cluster.flags, *self.flags,
         ]
         if self.kind != "apus":
             arguments += ["--logger", "zap"]

@@ -1,6 +1,9 @@
 """Users and roles on real clusters, with the stock etcdctl."""
 
+import contextlib
 import json
+import re
+import socket
 import subprocess
 import threading
 import time
@@ -9,7 +12,7 @@ import urllib.request
 
 import protos
 import pytest
-from harness import BUILD, Cluster
+from harness import BUILD, Cluster, free_ports
 
 ROOT = ("--user", "root:rootpw")
 
@@ -301,3 +304,72 @@ def test_apusctl():
         assert apusctl(*ROOT, "user", "delete", "u1").stdout == "User u1 deleted\n"
         assert apusctl(*ROOT, "auth", "disable").stdout == "Authentication Disabled\n"
         assert both("auth", "status").stdout.startswith("Authentication Status: false\nAuthRevision: ")
+
+
+class Forwarder:
+    """Passes connections on to another port, and keeps what those say who open them."""
+
+    def __init__(self, port, target):
+        self.target, self.said, self.sockets = target, bytearray(), []
+        self.listener = socket.create_server(("127.0.0.1", port))
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self.listener.accept()
+                try:
+                    far = socket.create_connection(("127.0.0.1", self.target))
+                except OSError:
+                    near.close()
+                    continue
+                self.sockets += [near, far]
+                threading.Thread(target=self.pump, args=(near, far, self.said), daemon=True).start()
+                threading.Thread(target=self.pump, args=(far, near, None), daemon=True).start()
+
+    def pump(self, source, target, record):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if record is not None:
+                    record += data
+                target.sendall(data)
+        for each in (source, target):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    def close(self):
+        for each in (self.listener, *self.sockets):
+            each.close()
+
+
+def test_a_promotion_takes_its_token_along():
+    """A follower asks the leader in the name of the caller."""
+    cluster = Cluster(flags=("--bcrypt-cost", "4"))
+    forwarders = []
+    for member in cluster.members:
+        port = free_ports(1)[0]
+        member.flags = ["--listen-peer-urls", f"http://127.0.0.1:{port}"]
+        forwarders.append(Forwarder(member.peer_port, port))
+    try:
+        with cluster:
+            enable(cluster)
+            cluster.ctl_flags = list(ROOT)
+            follower, leader = cluster.followers()[0], cluster.leader()
+            learner = cluster.add("apus", "learner", learner=True, endpoints=[leader.endpoint])
+            learner.wait_ready()
+            number = f"{cluster.listed(cluster.endpoints[:3])['learner']['ID']:x}"
+            cluster.ctl_flags = []
+            ask = lambda *user: cluster.ctl(*user, "member", "promote", number, endpoints=[follower.endpoint])
+            assert "user name is empty" in ask().stderr
+            assert "permission denied" in ask("--user", "app:pw").stderr
+            said = forwarders[cluster.members.index(leader)].said
+            assert b"/members/promote/" not in said
+            deadline = time.monotonic() + 15
+            while (done := ask(*ROOT)).returncode:
+                assert "in sync with leader" in done.stderr and time.monotonic() < deadline, done.stderr
+                time.sleep(0.3)
+            head = bytes(said).rpartition(b"POST /members/promote/")[2].partition(b"\r\n\r\n")[0]
+            assert re.search(rb"\r\nAuthorization: [a-zA-Z]{16}\.\d+(\r\n|$)", head), head
+    finally:
+        for each in forwarders:
+            each.close()

@@ -19,9 +19,11 @@ extension MemberWiring {
     let outlets = GatewayOutlets(
       raft: raft.inbox, store: store.inbox, raftStatus: { raft.status },
       storeStatus: { store.status },
-      postToPeer: { id, member, path, body in
+      postToPeer: { id, member, path, body, headers in
         peers.submit(
-          .post(id: id, to: member, path: path, body: body, contentType: "application/protobuf"))
+          .post(
+            id: id, to: member, path: path, body: body, contentType: "application/protobuf",
+            headers: headers))
       },
       answerForwarded: { services.send(.answer($0, $1)) },
       streamer: streamer.inbox,

@@ -131,7 +131,7 @@ extension ClientGateway {
         deadline: executor.now + settings.requestTimeout)
       var writer = ProtobufWriter()
       writer.field(1, signed: current.lease)
-      outlets.postToPeer(request, leader, "/leases", writer.bytes)
+      outlets.postToPeer(request, leader, "/leases", writer.bytes, [])
     } else {
       keepAlives[id]?.retryAt = executor.now + Self.leaderRetryInterval
     }
@@ -223,7 +223,7 @@ extension ClientGateway {
       id, .own { outcome in self.timeToLiveAnswered(handle, request.id, outcome) },
       now: executor.now,
       deadline: executor.now + settings.requestTimeout)
-    outlets.postToPeer(id, softState.leader, "/leases/internal", body)
+    outlets.postToPeer(id, softState.leader, "/leases/internal", body, [])
   }
 
   private func timeToLiveAnswered(

@@ -290,7 +290,12 @@ extension ClientGateway {
     }
     let id = ids.next()
     reconfiguration.asked[id] = promotion
-    outlets.postToPeer(id, leader, "/members/promote/\(promotion.member)", [])
+    // The caller may do this, as was asked here; a leader of etcd may ask again.
+    let call = promotion.handle.call
+    let token = call.metadata("token") ?? call.metadata("authorization")
+    outlets.postToPeer(
+      id, leader, "/members/promote/\(promotion.member)", [],
+      token.map { [HTTPField("Authorization", $0)] } ?? [])
   }
 
   /// Takes a leader's answer; false if the id is of another question.

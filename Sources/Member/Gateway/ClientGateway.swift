@@ -66,7 +66,7 @@ struct GatewayOutlets: Sendable {
   var raftStatus: @Sendable () -> RaftCore.Status
   var storeStatus: @Sendable () -> StoreStatus
   /// Posts to the leader's peer port; answered by `peerResponse`.
-  var postToPeer: @Sendable (_ id: UInt64, MemberID, _ path: String, Bytes) -> Void
+  var postToPeer: @Sendable (_ id: UInt64, MemberID, _ path: String, Bytes, [HTTPField]) -> Void
   var answerForwarded: @Sendable (UInt64, StoreReply.Outcome) -> Void
   /// Reads a snapshot file piece by piece off the loop; answered by `chunks`.
   var streamer: Inbox<StreamerInput>
