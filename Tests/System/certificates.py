@@ -27,10 +27,11 @@ class Authority:
         subprocess.run(["openssl", *arguments], cwd=self.folder, check=True, capture_output=True)
 
     def sign(self, name, *, common_name=None, names="DNS:localhost,IP:127.0.0.1", days=30):
-        """Makes a key and a certificate, and returns their paths. An earlier one of that name is replaced."""
+        """Makes a key and a certificate, and returns their paths. An earlier one of that name is replaced.
+        A common name of "" leaves it without one."""
         self.serial += 1
         self._run("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout",
-                  f"{name}.new.key", "-out", f"{name}.csr", "-subj", f"/CN={common_name or name}")
+                  f"{name}.new.key", "-out", f"{name}.csr", "-subj", f"/CN={common_name or name}" if common_name != "" else f"/O={name}")
         self.path(f"{name}.ext").write_text(
             f"subjectAltName={names}\nextendedKeyUsage=serverAuth,clientAuth\n")
         self._run("x509", "-req", "-in", f"{name}.csr", "-CA", self.root, "-CAkey", f"{self.name}.key",
