@@ -183,7 +183,7 @@ class Run:
         curves = {}
         for kind in self.kinds:
             print(f"connections: {kind}", flush=True)
-            curves[kind] = curve(kind, self.options.seconds)
+            curves[kind] = curve(kind, min(2, self.options.seconds))
         self.keep("curves", curves)
 
 

@@ -72,9 +72,9 @@ def settle(cluster, endpoint, access=(), limit=40):
         before, since = cpu_seconds(cluster), time.monotonic()
         slowest = max(bench(endpoint, command, "--total", "3", "--prefix", "settle/", "--key-space", "1",
                             *access)["results"][command]["max"] / 1000 for command in ("put", "range"))
-        time.sleep(0.2)
+        time.sleep(0.15)
         bench(endpoint, "lease-grant", "--total", "1", "--first", str(next(settle_leases)), *access)
-        time.sleep(0.2)
+        time.sleep(0.15)
         busy = (cpu_seconds(cluster) - before) / (time.monotonic() - since)
         quiet = quiet + 1 if busy < 0.1 and slowest < 20 else 0
         waited = time.monotonic() - started

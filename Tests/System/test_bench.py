@@ -67,6 +67,11 @@ def test_a_stall_is_seen_by_every_call_that_was_due(member):
     assert row["p90"] > 100_000 and row["max"] > 400_000, row
 
 
+def test_every_call_that_was_due_is_sent(member):
+    report = bench(member.endpoint, "put", "--rate", "2000", "--streams=64", "-d", "0.3", "--threads=2", "--connections=2")
+    assert (report["results"]["put"]["count"], report["unanswered"]) == (600, 0)
+
+
 def test_what_is_due_is_sent_even_after_the_end(member):
     """More than one slot can carry: all calls are made, and late ones do not count for the rate."""
     report = bench(member.endpoint, "put", "--rate", "8000", "--streams=1", "-d", "0.5")

@@ -154,7 +154,8 @@ final class LoadWorker: LoadConnectionOwner, @unchecked Sendable {
       if connection.isOpen { fill(connection) } else { connectAgain(connection) }
     }
     let timer = LoopTimer(loop: loop) { [unowned self] in drain() }
-    let nanoseconds = plan.warmUpNanoseconds + plan.durationNanoseconds
+    // The clock of a fixed rate begins a little later than now.
+    let nanoseconds = end - min(monotonicNanoseconds(), end)
     if nanoseconds < UInt64(Int32.max) * 1_000_000 {
       timer.schedule(afterMilliseconds: Int(nanoseconds / 1_000_000) + 1)
     }
