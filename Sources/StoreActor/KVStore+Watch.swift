@@ -2,8 +2,10 @@ import Base
 import RaftActor
 
 extension KVStore {
-  /// Records of history read per catch-up pass.
-  private static let catchUpRecords = 2000
+  /// History read per catch-up pass. A stream with many watchers is full after few revisions, and what
+  /// was read beyond them is read again.
+  private static let catchUpRecords = 500
+  private static let catchUpBytes = 1 << 20
 
   func handle(_ command: WatchCommand) {
     switch command {
@@ -46,8 +48,8 @@ extension KVStore {
     let next: Int64
     do throws(KVError) {
       next = try machine.kv.changes(
-        from: request.from, recordsMax: Self.catchUpRecords, matching: { _ in true },
-        into: &changes)
+        from: request.from, recordsMax: Self.catchUpRecords, bytesMax: Self.catchUpBytes,
+        matching: { _ in true }, into: &changes)
     } catch {
       preconditionFailure("watchers behind the compaction were cancelled: \(error)")
     }

@@ -66,8 +66,9 @@ extension WatchHub {
     }
     guard !members.isEmpty else { return }
     var isStopped = [Bool](repeating: false, count: members.count)
+    var stopped = 0
     var found: [Int] = []
-    for change in changes {
+    for change in changes where stopped < members.count {
       precondition(
         request.from <= change.revision.main && change.revision.main <= through,
         "change outside the slice")
@@ -79,6 +80,7 @@ extension WatchHub {
         let slot = members[member]
         if !offer(&prepared, to: slot, headerRevision: storeRevision, previous) {
           isStopped[member] = true
+          stopped += 1
           watchers[slot].next = change.revision.main
         }
       }
