@@ -182,6 +182,7 @@ extension KVStore {
       installNext = (snapshot, path)
       return
     }
+    completeDeferredTxns()
     installing = (snapshot, path)
     backendInbox.send(.install(path: path))
   }

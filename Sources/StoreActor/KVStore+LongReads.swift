@@ -36,6 +36,16 @@ final class LongTxn: LongRead {
   }
 }
 
+/// The ranges of a transaction that has been applied.
+final class LongWrite: LongRead {
+  var reply: DeferredReply
+
+  init(_ reply: DeferredReply) {
+    self.reply = reply
+    super.init(id: reply.id)
+  }
+}
+
 /// A range that is answered in parts.
 final class StreamedRange: LongRead {
   var cursor: RangeCursor
@@ -120,6 +130,12 @@ extension KVStore {
           &read.cursor, visits: Self.sliceVisits, bytes: Self.sliceBytes)
       else { return false }
       answer(read.id, machine.responseEncoder.pieces(read.cursor.result))
+    case let read as LongWrite:
+      guard
+        try machine.kv.advance(
+          &read.reply.txn.reads, visits: Self.sliceVisits, bytes: Self.sliceBytes)
+      else { return false }
+      answer(read.id, read.reply.encoder.pieces(read.reply.txn.answer))
     case let read as StreamedRange:
       let isLast = try advanceStreamed(read)
       guard isLast else { return false }
@@ -132,6 +148,36 @@ extension KVStore {
     default: preconditionFailure("a long read of unknown kind")
     }
     return true
+  }
+
+  // MARK: - Transactions that write
+
+  func answerLater(_ reply: DeferredReply) {
+    longReads.append(LongWrite(reply))
+    outlets.deferred(reply.id)
+  }
+
+  var hasDeferredTxns: Bool { !longReads.isEmpty && longReads.contains { $0 is LongWrite } }
+
+  static func isCompaction(_ entry: Entry) -> Bool {
+    guard entry.kind == .normal, case .request(let envelope)? = try? EntryPayload(entry.data) else {
+      return false
+    }
+    return envelope.kind == .compaction
+  }
+
+  /// Reads all that applied transactions wait for, before the state that they see goes. Their callers
+  /// could be told of no error then: what they wrote is there.
+  func completeDeferredTxns() {
+    for read in longReads.compactMap({ $0 as? LongWrite }) {
+      do throws(KVError) {
+        while try !machine.kv.advance(&read.reply.txn.reads, visits: .max) {}
+      } catch {
+        preconditionFailure("a transaction still reads what is gone: \(error)")
+      }
+      answer(read.id, read.reply.encoder.pieces(read.reply.txn.answer))
+    }
+    longReads.removeAll { $0 is LongWrite }
   }
 
   /// A part may take several slices.

@@ -262,6 +262,7 @@ package actor KVStore {
     var before = now
     let size = Int64(backend.sizeBytes)
     for entry in entries {
+      if hasDeferredTxns, Self.isCompaction(entry) { completeDeferredTxns() }
       let pending = Int64(machine.kv.store.buffers.pendingBytes)
       let quota = settings.quotaBytes
       do {
@@ -313,6 +314,7 @@ package actor KVStore {
     }
     if let revoked = output.revokedLease { answerExpired(revoked) }
     if !output.uncheckedLeases.isEmpty { renewUnchecked(output.uncheckedLeases) }
+    if let deferred = output.deferred { answerLater(deferred) }
     replies.append(contentsOf: output.replies)
     if promotesAtTerm == entry.term { promoteLessor() }
     output.removeAll()

@@ -124,6 +124,8 @@ package struct StoreOutlets: Sendable {
     @Sendable ([(stream: UInt64, messages: [Bytes])], WatchDeliveryCounts) -> Void
   /// One part of a streamed range; the last one is followed by a reply without message.
   package var stream: @Sendable (_ id: UInt64, _ message: Bytes) -> Void
+  /// What this request writes is applied, its answer takes as long as it takes.
+  package var deferred: @Sendable (_ id: UInt64) -> Void
   package var applied: @Sendable (LogIndex) -> Void
   package var configurationApplied: @Sendable (ConfChange, LogIndex) -> Void
   /// The file holds everything up to this entry.
@@ -158,6 +160,7 @@ package struct StoreOutlets: Sendable {
     deliver:
       @escaping @Sendable ([(stream: UInt64, messages: [Bytes])], WatchDeliveryCounts) -> Void,
     stream: @escaping @Sendable (UInt64, Bytes) -> Void,
+    deferred: @escaping @Sendable (UInt64) -> Void = { _ in },
     applied: @escaping @Sendable (LogIndex) -> Void,
     configurationApplied: @escaping @Sendable (ConfChange, LogIndex) -> Void,
     stored: @escaping @Sendable (LogIndex) -> Void,
@@ -181,6 +184,7 @@ package struct StoreOutlets: Sendable {
     self.reply = reply
     self.deliver = deliver
     self.stream = stream
+    self.deferred = deferred
     self.applied = applied
     self.configurationApplied = configurationApplied
     self.stored = stored

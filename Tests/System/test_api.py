@@ -275,6 +275,37 @@ def test_fragments(api, single, channel):
         watch.close()
 
 
+def test_a_long_range_in_a_transaction_that_writes(api):
+    """It is read after the transaction was applied, and shows what it would have shown in it; on a member that did not
+    take the call nothing of it is read, and all hold the same."""
+    with Cluster() as cluster, grpc.insecure_channel(cluster.followers()[0].endpoint) as channel:
+        rpc, kv = api.rpc, api.grpc.KVStub(channel)
+        for first in range(0, 3000, 100):
+            kv.Txn(rpc.TxnRequest(success=[rpc.RequestOp(request_put=rpc.PutRequest(key=b"t/%05d" % n, value=b"v"))
+                                           for n in range(first, first + 100)]), timeout=10)
+        everything = rpc.RequestOp(request_range=rpc.RangeRequest(key=b"t/", range_end=b"t0"))
+        delete = rpc.RequestOp(request_delete_range=rpc.DeleteRangeRequest(key=b"t/00000"))
+        txns = [kv.Txn.future(rpc.TxnRequest(success=[everything, delete, everything]), timeout=20)]
+        # Others write to the same keys, and compact what they see.
+        for n in range(50):
+            revision = kv.Put(rpc.PutRequest(key=b"t/%05d" % (n * 7 + 1), value=b"late"), timeout=10).header.revision
+        kv.Compact(rpc.CompactionRequest(revision=revision), timeout=10)
+        answer = txns[0].result()
+        before, deleted, after = (getattr(each, each.WhichOneof("response")) for each in answer.responses)
+        assert (before.count, len(before.kvs), deleted.deleted, after.count, len(after.kvs)) == (3000, 3000, 1, 2999, 2999)
+        assert before.kvs[1:] == after.kvs
+        assert all(each.mod_revision < answer.header.revision for each in after.kvs)
+        assert (before.header.revision, after.header.revision) == (answer.header.revision - 1, answer.header.revision)
+        revision = kv.Put(rpc.PutRequest(key=b"last"), timeout=10).header.revision
+        hashes = set()
+        for member in cluster.members:
+            with grpc.insecure_channel(member.endpoint) as other:
+                # A follower may be a moment behind.
+                api.grpc.KVStub(other).Range(rpc.RangeRequest(key=b"last"), timeout=5)
+                hashes.add(api.grpc.MaintenanceStub(other).HashKV(rpc.HashKVRequest(revision=revision), timeout=5).hash)
+        assert len(hashes) == 1
+
+
 def test_transport_rules(api, single, channel):
     kv, rpc = api.grpc.KVStub(channel), api.rpc
     unknown = channel.unary_unary("/etcdserverpb.KV/Nope")

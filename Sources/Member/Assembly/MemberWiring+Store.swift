@@ -81,6 +81,7 @@ extension MemberWiring {
       reply: { gateway.send(.replies($0)) },
       deliver: { gateway.send(.watch($0, $1)) },
       stream: { gateway.send(.part(id: $0, message: $1)) },
+      deferred: { gateway.send(.deferred(id: $0)) },
       applied: { raftInbox.send(.applied($0)) },
       configurationApplied: { raftInbox.send(.configurationApplied($0, index: $1)) },
       stored: { raftInbox.send(.stored($0)) },

@@ -173,6 +173,13 @@ extension ClientGateway {
     }
   }
 
+  /// From here on it is a long read: no time limit of the member, and an end with its client.
+  func deferred(_ id: UInt64) {
+    guard let handle = waiters[id]?.handle else { return }
+    waiters.keepWithoutDeadline(id)
+    (handle.call.userData as? CallBox)?.longRead = id
+  }
+
   func fail(_ id: UInt64, _ error: EtcdError) {
     if let entry = waiters.take(id) { answer(entry.waiter, .failure(error)) }
   }

@@ -14,6 +14,8 @@ enum GatewayInput: Sendable {
   case reads([RaftCore.ReadState])
   case softState(RaftCore.SoftState)
   case proposalsDropped([UInt64], RaftCore.DropReason)
+  /// A write is applied, what it reads takes as long as it takes.
+  case deferred(id: UInt64)
   case exported(id: UInt64, Result<String, BackendError>)
   case chunks(id: UInt64, [Bytes], isLast: Bool)
   /// An answer's JSON, written on another thread; nil if it has none.
@@ -254,6 +256,7 @@ actor ClientGateway {
     case .reads(let states): for state in states { confirmed(state) }
     case .softState(let state): softStateChanged(state)
     case .proposalsDropped(let ids, let reason): proposalsDropped(ids, reason)
+    case .deferred(let id): deferred(id)
     case .exported(let id, let result): snapshotExported(id, result)
     case .chunks(let id, let chunks, let isLast): sendChunks(id, chunks, isLast: isLast)
     case .encodedJSON(let id, let json): encodedJSON(id: id, json)

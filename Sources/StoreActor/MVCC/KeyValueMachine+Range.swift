@@ -91,7 +91,7 @@ extension KeyValueMachine {
     cursor(request, at: try readRevision(request.revision), newest: currentRevision)
   }
 
-  private func cursor(
+  func cursor(
     _ request: Etcdserverpb_RangeRequest, at revision: Int64, newest: Int64
   ) -> RangeCursor {
     var cursor = RangeCursor(request, revision: revision, headerRevision: newest)

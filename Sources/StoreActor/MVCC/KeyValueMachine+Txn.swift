@@ -12,12 +12,27 @@ extension KeyValueMachine {
     _ request: Etcdserverpb_TxnRequest, leaseExists: (LeaseID) -> Bool,
     effects: inout ApplyEffects
   ) throws(KVError) -> TxnResult {
+    try txn(request, reads: .atOnce, leaseExists: leaseExists, effects: &effects).result
+  }
+
+  /// The same, with a choice of when its ranges are read.
+  ///
+  /// - Returns: the result, in which ranges are empty that are skipped or still to be read.
+  package mutating func txn(
+    _ request: Etcdserverpb_TxnRequest, reads: TxnReads, leaseExists: (LeaseID) -> Bool,
+    effects: inout ApplyEffects
+  ) throws(KVError) -> (result: TxnResult, deferred: DeferredTxn?) {
     let path = decide(request)
+    var reader = TxnReader(reads)
     // All puts first, then all ranges: of two mistakes, etcd reports that of the put.
     var position = 0
     try check(request, path, &position) { (operation) throws(KVError) in
-      if case .requestPut(let put) = operation {
+      switch operation {
+      case .requestPut(let put):
         try checkPut(put, leaseExists: leaseExists)
+        reader.writesLeft += 1
+      case .requestDeleteRange: reader.writesLeft += 1
+      default: break
       }
     }
     position = 0
@@ -26,10 +41,12 @@ extension KeyValueMachine {
     }
     var step = WriteStep(after: currentRevision)
     position = 0
-    var result = run(request, path, &position, step: &step, effects: &effects)
+    var result = run(
+      request, path, &position, place: [], step: &step, reader: &reader, effects: &effects)
     currentRevision = step.visible
     result.revision = currentRevision
-    return result
+    guard !reader.cursors.isEmpty else { return (result, nil) }
+    return (result, DeferredTxn(result, places: reader.places, cursors: reader.cursors))
   }
 
   // MARK: - Decision
@@ -145,8 +162,8 @@ extension KeyValueMachine {
   // MARK: - Execution
 
   private mutating func run(
-    _ request: Etcdserverpb_TxnRequest, _ path: [Bool], _ position: inout Int,
-    step: inout WriteStep, effects: inout ApplyEffects
+    _ request: Etcdserverpb_TxnRequest, _ path: [Bool], _ position: inout Int, place: [Int],
+    step: inout WriteStep, reader: inout TxnReader, effects: inout ApplyEffects
   ) -> TxnResult {
     let succeeded = path[position]
     position += 1
@@ -156,20 +173,54 @@ extension KeyValueMachine {
     for operation in operations {
       switch operation.request {
       case .requestRange(let range):
-        let newest = step.visible
-        let revision = range.revision > 0 ? range.revision : newest
-        responses.append(.range(executeRange(range, at: revision, newest: newest)))
+        responses.append(read(range, step, at: place, responses.count, reader: &reader))
       case .requestPut(let put):
+        reader.writesLeft -= 1
         responses.append(.put(applyPut(put, step: &step, effects: &effects)))
       case .requestDeleteRange(let delete):
+        reader.writesLeft -= 1
         responses.append(.deleteRange(applyDelete(delete, step: &step, effects: &effects)))
       case .requestTxn(let nested):
+        let inner = place + [responses.count]
         responses.append(
-          .txn(run(nested, path, &position, step: &step, effects: &effects)))
+          .txn(
+            run(
+              nested, path, &position, place: inner, step: &step, reader: &reader,
+              effects: &effects)))
       case nil:
         responses.append(.empty)
       }
     }
     return TxnResult(revision: 0, succeeded: succeeded, responses: responses)
+  }
+
+  /// A range can be put off if nothing that this transaction still writes is of the revision that it reads:
+  /// inside of one revision, a later look could not tell what came after it.
+  private func read(
+    _ range: Etcdserverpb_RangeRequest, _ step: WriteStep, at place: [Int], _ number: Int,
+    reader: inout TxnReader
+  ) -> OperationResult {
+    let newest = step.visible
+    let revision = range.revision > 0 ? range.revision : newest
+    switch reader.reads {
+    case .skipped: return .empty
+    case .later(let keys)
+    where !range.rangeEnd.isEmpty && (revision < step.main || reader.writesLeft == 0)
+      && looksAt(range, at: revision, newest: newest) > keys:
+      reader.put(off: cursor(range, at: revision, newest: newest), at: place + [number])
+      return .empty
+    case .atOnce, .later:
+      return .range(executeRange(range, at: revision, newest: newest))
+    }
+  }
+
+  /// About how many keys reading a range looks at: the index knows how many there are now.
+  private func looksAt(
+    _ range: Etcdserverpb_RangeRequest, at revision: Int64, newest: Int64
+  ) -> Int {
+    let count = index.count(in: KeyRange(range))
+    guard revision == newest, RangeCursor.isPlain(range) else { return count }
+    if range.countOnly { return 0 }
+    return range.limit > 0 ? min(count, Int(clamping: range.limit)) : count
   }
 }

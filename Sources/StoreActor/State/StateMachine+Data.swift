@@ -4,6 +4,9 @@ import RaftActor
 import SwiftProtobuf
 
 extension StateMachine {
+  /// More of them in one range of a transaction that writes are read after it was applied.
+  private static var keysReadAtOnceMax: Int { 1000 }
+
   /// Requests on key-values and leases, in etcd's order of checks: alarms, rights, the request itself.
   /// One that exceeds this member's own quota runs all the same: members must stay equal.
   mutating func applyData(
@@ -37,11 +40,15 @@ extension StateMachine {
           try machine.auth.checkTxn(
             caller, request, machine.lessor, rules: machine.membership.authRules)
         }
-        let result = try machine.kv.txn(
-          request, leaseExists: { machine.lessor.contains($0) }, effects: &output.effects)
+        let (result, deferred) = try machine.kv.txn(
+          request, reads: isOwn ? .later(keys: Self.keysReadAtOnceMax) : .skipped,
+          leaseExists: { machine.lessor.contains($0) }, effects: &output.effects)
         machine.counts.count(request, result)
         machine.bindLeases(output.effects)
-        return machine.responseEncoder.encode(result)
+        guard isOwn else { return [] }
+        let encoder = machine.responseEncoder
+        output.deferred = deferred.map { DeferredReply(txn: $0, encoder: encoder) }
+        return deferred == nil ? encoder.encode(result) : []
       }
     case .range:
       // Apus never proposes one; old members may. It has no effect, only an answer.

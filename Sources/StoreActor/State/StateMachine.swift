@@ -43,6 +43,14 @@ package struct AcceptedCompaction: Equatable, Sendable {
   package var completedBefore: Int64?
 }
 
+/// An answer to `id` that is not complete yet.
+package struct DeferredReply: Sendable {
+  package var id: UInt64 = 0
+  package var txn: DeferredTxn
+  /// With the term of the entry.
+  package let encoder: ResponseEncoder
+}
+
 /// What applying one entry leaves to be done. The owner keeps one and empties it after each entry.
 package struct ApplyOutput: Sendable {
   /// Answers to callers of this member.
@@ -60,6 +68,8 @@ package struct ApplyOutput: Sendable {
   /// The caller whose reply is the last in `replies` wants to hear of it only when everything that
   /// compactions so far have made superfluous is gone.
   package var waitsForCompaction = false
+  /// A transaction whose caller gets its answer when all of it is read.
+  package var deferred: DeferredReply?
   package var revokedLease: LeaseID?
   /// Leases whose checkpoint was taken back.
   package var uncheckedLeases: [LeaseID] = []
@@ -82,6 +92,7 @@ package struct ApplyOutput: Sendable {
     exceedsQuota = false
     compacted = nil
     waitsForCompaction = false
+    deferred = nil
     revokedLease = nil
     uncheckedLeases.removeAll(keepingCapacity: true)
     authChanged = false
@@ -227,8 +238,15 @@ package struct StateMachine<Records: RecordStore> {
         outcome = .failure(Self.unreadable(error))
       }
       output.kind = envelope.kind
-      if case .failure(let error) = outcome { output.failure = error }
-      reply(envelope.requestID, outcome, output: &output)
+      if case .failure(let error) = outcome {
+        output.failure = error
+        output.deferred = nil
+      }
+      if output.deferred != nil {
+        output.deferred?.id = envelope.requestID
+      } else {
+        reply(envelope.requestID, outcome, output: &output)
+      }
     }
   }
 

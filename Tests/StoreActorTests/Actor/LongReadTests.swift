@@ -84,6 +84,38 @@ struct LongReadTests {
     #expect(response.responses[1].responseRange.count == 0)
   }
 
+  /// What a transaction writes is there at once; what else it reads comes later, as it was.
+  @Test func rangesOfATransactionThatWritesAreReadLater() throws {
+    let harness = try StoreHarness()
+    try harness.fill("k", Self.keys)
+    let id = try harness.apply(
+      .txn,
+      Etcdserverpb_TxnRequest.when(then: [
+        .range("k", to: "l"), .put("k00000", "new"), .range("k00000"), .range("k", to: "l"),
+      ]))
+    harness.step()
+    let other = harness.read(.range(.with("k00000")))
+    // While it is read, others write to and delete from what it reads, and want history gone.
+    try harness.put("k10000", "late")
+    harness.step()
+    let seen = try #require(try harness.message(Etcdserverpb_RangeResponse.self, other))
+    #expect(seen.kvs.first.map { String(decoding: $0.value, as: UTF8.self) } == "new")
+    #expect(harness.reply(to: id) == nil)
+    try harness.apply(
+      .compaction, Etcdserverpb_CompactionRequest.with { $0.revision = seen.header.revision + 1 })
+    harness.step()
+    let answer = try #require(try harness.message(Etcdserverpb_TxnResponse.self, id))
+    #expect(answer.succeeded && answer.header.revision == seen.header.revision)
+    let ranges = answer.responses.map(\.responseRange)
+    #expect(answer.responses.count == 4)
+    #expect(ranges[0].count == Int64(Self.keys) && ranges[0].kvs.count == Self.keys)
+    #expect(ranges[0].header.revision == seen.header.revision - 1)
+    #expect(answer.responses[1].responsePut.header.revision == seen.header.revision)
+    #expect(ranges[2].kvs == seen.kvs)
+    #expect(ranges[3].count == Int64(Self.keys) + 1 && ranges[3].kvs.count == Self.keys + 1)
+    #expect(ranges[3].kvs.allSatisfy { $0.value != Data("late".utf8) })
+  }
+
   /// Whoever asked for no revision cannot be told that it is compacted.
   @Test func compactionMakesReadsOfTheCurrentStateStartAgain() throws {
     let harness = try StoreHarness()

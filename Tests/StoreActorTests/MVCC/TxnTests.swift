@@ -89,6 +89,59 @@ struct TxnTests {
     #expect(try machine.read("a", to: "z") { $0.revision = 3 }.keys == ["b"])
   }
 
+  /// Whenever ranges are read, nothing else differs; and read later they say what they said at once.
+  @Test(arguments: 1...40 as ClosedRange<UInt64>)
+  func rangesReadLaterSayTheSame(seed: UInt64) throws {
+    var random = SeededGenerator(seed: seed)
+    func draw(_ most: Int) -> Int { Int.random(in: 0...most, using: &random) }
+    func key() -> String { "k\(draw(9))" }
+    func operation(_ depth: Int, _ revision: Int64) -> Etcdserverpb_RequestOp {
+      switch draw(depth < 2 ? 6 : 5) {
+      case 0, 1, 2:
+        .range("k", to: "l") {
+          $0.revision = draw(3) == 0 ? Int64.random(in: 1...revision, using: &random) : 0
+          $0.limit = Int64(draw(2) * 3)
+          $0.keysOnly = draw(4) == 0
+          $0.countOnly = draw(4) == 0
+          $0.sortOrder = draw(2) == 0 ? .descend : .none
+        }
+      case 3, 4: .put(key(), "\(random.next() % 1000)")
+      case 5: .delete(key())
+      default: .txn(.when(then: (0...draw(3)).map { _ in operation(depth + 1, revision) }))
+      }
+    }
+    var machine = Machine.fresh
+    var (effects, others) = (ApplyEffects(), ApplyEffects())
+    var deferredCount = 0
+    for _ in 0..<40 {
+      let request = Etcdserverpb_TxnRequest.when(
+        then: (0...draw(5)).map { _ in operation(0, machine.currentRevision) })
+      effects.removeAll()
+      others.removeAll()
+      var (skipping, later) = (machine, machine)
+      let result = try machine.txn(request, leaseExists: { _ in true }, effects: &effects)
+      let skipped = try skipping.txn(
+        request, reads: .skipped, leaseExists: { _ in true }, effects: &others)
+      #expect(others == effects && skipped.result.revision == result.revision)
+      others.removeAll()
+      let (direct, deferred) = try later.txn(
+        request, reads: .later(keys: 0), leaseExists: { _ in true }, effects: &others)
+      #expect(others == effects && later.currentRevision == machine.currentRevision)
+      guard var deferred else {
+        #expect(direct == result)
+        continue
+      }
+      deferredCount += 1
+      for _ in 0..<draw(4) {
+        _ = try later.put(.with(key(), "later"), leaseExists: { _ in true }, effects: &others)
+        _ = later.deleteRange(.with(key()), effects: &others)
+      }
+      while try !later.advance(&deferred.reads, visits: 3) {}
+      #expect(deferred.answer == result)
+    }
+    #expect(deferredCount > 5)
+  }
+
   @Test func subsRunThroughNestedTransactions() throws {
     var machine = Machine.fresh
     var effects = ApplyEffects()
