@@ -12,7 +12,7 @@ PAGE = ROOT / "docs" / "testing.md"
 BEGIN, END = "<!-- fault matrix: written by scripts/faults --matrix -->", "<!-- end of the fault matrix -->"
 APUS = ("apus",)
 # Scenarios of which a matrix run needs more than its usual seconds.
-LONG = {"crash-points": 180, "lease-storm": 60, "storm": 20, "replace-member": 20}
+LONG = {"crash-points": 180, "snapshot-transfer": 30, "lease-storm": 60, "storm": 20, "replace-member": 20}
 # The same again with five members, and in clusters of both kinds.
 FIVE = ["kill-leader", "kill-all", "partition", "one-way", "bridge", "power-cut", "power-cut-all", "replace-member",
         "mixed"]

@@ -53,7 +53,18 @@ def kill_all(ctx):
 @scenario("F4")
 def pause_leader(ctx):
     """SIGSTOP of the leader for 0.5 to 6 s"""
-    pause(ctx, ctx.leader())
+    leader = ctx.leader()
+    if leader.kind != "apus":
+        # When it goes on, a leader of etcd 3.5.1 ends leases that were renewed under its successor (etcd #15247).
+        target = ctx.random.choice([m for m in ctx.members if m.kind == "apus"])
+        status = target.status()
+        if status is None:
+            return
+        answered(leader, "MoveLeader", ctx.api.rpc.MoveLeaderRequest(targetID=status.header.member_id))
+        leader = ctx.leader()
+        if leader is not target:
+            return
+    pause(ctx, leader)
 
 
 @scenario("F5", flags=SMALL_LOG)
