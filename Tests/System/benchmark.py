@@ -158,7 +158,8 @@ class Run:
                 continue
             kept[name] = {kind: [each[name] for each in rounds[kind]] for kind in self.kinds}
         self.keep("workloads", kept)
-        self.figures |= {"rounds": self.options.rounds, "seconds": self.options.seconds}
+        if names is None or "rounds" not in self.figures:
+            self.figures |= {"rounds": self.options.rounds, "seconds": self.options.seconds}
 
     def idle(self):
         self.keep("idle", idle(self.kinds))
@@ -222,10 +223,11 @@ def main():
         if options.only is None or part in options.only or names:
             run.workloads(names or None) if part == "workloads" else getattr(run, part)()
             print(f"{part}: done after {time.monotonic() - started:.0f} s", flush=True)
+            # After each part: what a later one runs into must not cost the others.
+            if not options.no_write:
+                FIGURES.write_text(json.dumps(run.figures, indent=1) + "\n")
+                benchmark_page.write(run.figures)
     print("\n" + benchmark_page.text(run.figures), flush=True)
-    if not options.no_write:
-        FIGURES.write_text(json.dumps(run.figures, indent=1) + "\n")
-        benchmark_page.write(run.figures)
 
 
 if __name__ == "__main__":

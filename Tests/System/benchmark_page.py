@@ -43,7 +43,7 @@ class Page:
 CPU is that of all three members; the generator shares their cores. "16 x 64" is 16 connections with 64 calls in flight each."""
         if "workloads" in self.figures:
             text += f"""
-Workloads: medians of {self.figures['rounds']} alternating rounds of {self.figures['seconds']} s on new clusters. Before each load both sides are left alone until puts and
+Workloads: medians of alternating rounds ({self.figures['rounds']} of {self.figures['seconds']} s) on new clusters. Before each load both sides are left alone until puts and
 reads are answered fast again and the members are at rest. Absolute figures belong to the machine; the ratios are what to look at."""
         return text
 
@@ -76,6 +76,8 @@ reads are answered fast again and the members are at rest. Absolute figures belo
                 rounds = self.figures["workloads"][name][kind]
                 noisy = sum(not each["settled"] for each in rounds)
                 failed = sum(each["failed"] + each["unanswered"] for each in rounds)
+                if kind == self.ours and len(rounds) != self.figures["rounds"]:
+                    notes.append(f"{name}: measured again alone, rounds: {len(rounds)}.")
                 if noisy:
                     notes.append(f"{name}, {self.names[kind]}: {noisy} of {len(rounds)} rounds began before it was at rest.")
                 if failed:
