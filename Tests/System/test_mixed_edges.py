@@ -159,24 +159,6 @@ def test_etcd_starts_on_a_log_of_apus():
         until(lambda: cluster.ctl("put", "after", "v", endpoints=[member.endpoint]).returncode == 0, 20)
 
 
-def test_data_of_etcd_is_not_taken_over():
-    """Nor touched: etcd goes on with it."""
-    with Cluster(("apus", "etcd35", "etcd34")) as cluster:
-        cluster.ctl("put", "k", "v", check=True)
-        for member in cluster.members[1:]:
-            kind = member.kind
-            member.kill()
-            before = {path: path.stat().st_mtime_ns for path in member.data.rglob("*") if path.is_file()}
-            member.kind = "apus"
-            member.start()
-            assert member.process.wait(10) == 1
-            assert "holds a data directory of etcd" in member.log_since_start()
-            assert {path: path.stat().st_mtime_ns for path in member.data.rglob("*") if path.is_file()} == before
-            member.kind = kind
-            member.start().wait_ready()
-        expect_agreement(cluster)
-
-
 # MARK: Tails
 
 
