@@ -47,6 +47,11 @@ extension Membership {
       publish(
         id: told.memberID, name: told.memberAttributes.name,
         clientURLs: told.memberAttributes.clientUrls)
+    case .downgradeInfoSet:
+      guard let told = try? Membershippb_DowngradeInfoSetRequest(serializedBytes: body) else {
+        return
+      }
+      downgrade = DowngradeInfo(isEnabled: told.enabled, targetVersion: told.ver)
     default: break
     }
   }

@@ -238,6 +238,11 @@ struct Applier {
         $0.memberAttributes.name = "n8"
         $0.memberAttributes.clientUrls = ["http://h:8"]
       }.serializedBytes() as Bytes
+    let downgrade =
+      try Membershippb_DowngradeInfoSetRequest.with {
+        $0.enabled = true
+        $0.ver = "3.5.0"
+      }.serializedBytes() as Bytes
     let log: [(Entry.Kind, Bytes)] = [
       (.configurationChange, change(.addNode, 9, MemberRecord(id: 9, peerURLs: ["http://h:1"]))),
       (.configurationChange, change(.addNode, 8, MemberRecord(id: 8, peerURLs: ["http://h:2"]))),
@@ -255,6 +260,10 @@ struct Applier {
           .clusterMemberAttributesSet, payload: attributes, requestID: 3)
       ),
       (.normal, InternalRequestEnvelope.wrap(.clusterVersionSet, payload: version, requestID: 4)),
+      (
+        .normal,
+        InternalRequestEnvelope.wrap(.downgradeInfoSet, payload: downgrade, requestID: 5)
+      ),
       (.configurationChange, change(.removeNode, 9, nil)),
       (.configurationChange, change(.removeNode, 7, nil)),
     ]
