@@ -184,7 +184,8 @@ extension MemberWorld {
         StoreRead(id: range, kind: .range(request)),
       ]
       node.actors?.store.inbox.send(.read(reads, atLeast: 0))
-      for _ in 0..<100 {
+      // A hash takes a slice for every few hundred revisions, and a turn to go on after each.
+      for _ in 0..<(100 + revision / 50) {
         node.clock.set(now)
         node.actors?.storeThread.runTurn()
         for output in node.outbox.take() {
