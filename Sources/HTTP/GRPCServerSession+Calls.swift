@@ -125,7 +125,10 @@ extension GRPCServerSession {
 
   func beginResponse(_ call: ServerCall, status: Int, headers: [HTTPField]) {
     guard call.phase == .open, call.kind == .http, !call.hasSubmittedHeaders else { return }
-    let fields = [HTTPField(":status", "\(status)")] + headers
+    // In HTTP/2 a name in capitals makes the whole answer malformed.
+    let fields =
+      [HTTPField(":status", "\(status)")]
+      + headers.map { HTTPField($0.name.lowercased(), $0.value) }
     HTTP2Fields.withPacked(fields) { submitResponse(call, $0) }
   }
 

@@ -124,7 +124,8 @@ def torn_tail(member):
     end = (len(last.read_bytes().rstrip(b"\0")) + 7) // 8 * 8
     with open(last, "r+b") as file:
         file.seek(end)
-        file.write((300).to_bytes(8, "little") + b"\x08\x02\x10")
+        # Longer than two sectors: etcd takes a record for torn if one of its sectors is all zeros.
+        file.write((1100).to_bytes(8, "little") + b"\x08\x02\x10")
     return last
 
 

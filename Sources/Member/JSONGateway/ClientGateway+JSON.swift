@@ -22,14 +22,6 @@ extension ClientGateway {
       return exchange.respond(
         JSONStatus.response(GRPCStatus(.unimplemented, "Method Not Allowed")))
     }
-    if storeStatus.auth.isEnabled, exchange.connection.certificateCommonName?.isEmpty == false {
-      // As in etcd, where the name would be the one in the gateway's own certificate.
-      return exchange.respond(
-        PageResponse(
-          status: 400, contentType: "text/plain; charset=utf-8",
-          body: "CommonName of client sending a request against gateway will be ignored and not "
-            + "used as expected\n"))
-    }
     var deadline: UInt64?
     if let text = exchange.headers.first("grpc-timeout"), !text.isEmpty {
       let timeout = Array(text.utf8).withUnsafeBufferPointer { GRPCTimeout.parse($0) }

@@ -237,7 +237,7 @@ final class LoadWorker: LoadConnectionOwner, @unchecked Sendable {
     let place = method.rawValue
     if now <= end { inTime[place] += 1 }
     if latencies[place] == nil { latencies[place] = Latencies() }
-    latencies[place]?.record(now &- start)
+    latencies[place]?.record(max(now, start) - start)
   }
 
   // MARK: End
@@ -253,7 +253,8 @@ final class LoadWorker: LoadConnectionOwner, @unchecked Sendable {
     phase = .draining
     pacer?.stop()
     drainTimer?.cancel()
-    if share.rate > 0 { pace(now: monotonicNanoseconds()) }
+    // The timer may be a millisecond early; the calls of the last tick are due all the same.
+    if share.rate > 0 { pace(now: max(monotonicNanoseconds(), end)) }
     if inFlight == 0 { return finish() }
     let timer = LoopTimer(loop: loop) { [unowned self] in finish() }
     timer.schedule(afterMilliseconds: Int(Self.drainNanosecondsMax / 1_000_000))
