@@ -10,8 +10,12 @@ extension GRPCServerSession: MessageReceiving {
       withhold(call, bytes)
       return noteHeld(call)
     }
+    guard call.phase == .open else {
+      // Answered already: what the stream's window holds may still come, and no more.
+      nghttp2_session_consume_connection(connection.raw, bytes.count)
+      return
+    }
     nghttp2_session_consume(connection.raw, call.id, bytes.count)
-    guard call.phase == .open else { return }
     collect(call, bytes)
     if call.heldBytes != call.inbox.partial.count { noteHeld(call) }
   }

@@ -30,6 +30,9 @@ package final class GRPCServerSession {
   private var resets: TokenBucket
   @exclusivity(unchecked) private var keepalive: Keepalive?
   private var writable: [ServerCall] = []
+  /// Streams of plain requests that were answered before they had ended, and when they are reset:
+  /// clients that read nothing behind a reset, curl among them, would not see the answer.
+  private var unread: [(stream: Int32, until: UInt64)] = []
   private var drain = Drain.none
   @exclusivity(unchecked) private(set) var isClosed = false
   @exclusivity(unchecked) private var hasFailed = false
@@ -37,6 +40,7 @@ package final class GRPCServerSession {
   @exclusivity(unchecked) private var isInside = false
 
   private enum Drain { case none, noticed(until: UInt64), announced }
+  private static let unreadNanosecondsMax: UInt64 = 5_000_000_000
   private static let drainPing: [UInt8] = Array("draining".utf8)
   private static let keepalivePing: [UInt8] = Array("areyouup".utf8)
 
@@ -128,6 +132,7 @@ package final class GRPCServerSession {
     guard !isFinished else { return false }
     self.now = now
     if case .noticed(let until) = drain, now >= until { announceDrain() }
+    endUnread()
     if keepalive == nil { noteRead() }
     switch keepalive?.tick(now: now) {
     case .sendPing: connection.ping(Self.keepalivePing)
@@ -216,8 +221,27 @@ extension GRPCServerSession {
   func onFrameSent(stream: Int32, endsStream: Bool) {
     pingPolicy.onWrite()
     // A client that has not half-closed must not keep the stream half open for ever.
-    if endsStream, nghttp2_session_get_stream_remote_close(connection.raw, stream) == 0 {
+    guard endsStream, nghttp2_session_get_stream_remote_close(connection.raw, stream) == 0 else {
+      return
+    }
+    if isPlainRequest(stream) {
+      unread.append((stream, now + Self.unreadNanosecondsMax))
+    } else {
       connection.reset(stream, NGHTTP2_NO_ERROR)
+    }
+  }
+
+  private func isPlainRequest(_ stream: Int32) -> Bool {
+    nghttp2_session_get_stream_user_data(connection.raw, stream).map {
+      Unmanaged<ServerCall>.fromOpaque($0).takeUnretainedValue().kind == .http
+    } ?? false
+  }
+
+  /// Resets streams whose clients were answered long ago and still send.
+  private func endUnread() {
+    while let first = unread.first, first.until <= now {
+      unread.removeFirst()
+      connection.reset(first.stream, NGHTTP2_NO_ERROR)
     }
   }
 

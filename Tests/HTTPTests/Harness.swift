@@ -13,6 +13,8 @@ final class Recorder: GRPCServerDelegate {
   /// Requests under way by stream.
   private var requests: [Int32: (method: String, body: [UInt8])] = [:]
   var onHTTP: ((ServerCall, String, [UInt8]) -> Void)?
+  /// Before any of the body.
+  var onHTTPHead: ((ServerCall) -> Void)?
 
   func callStarted(_ call: ServerCall) {
     log.append("start \(call.path)")
@@ -38,6 +40,7 @@ final class Recorder: GRPCServerDelegate {
   }
   func httpRequest(_ request: ServerCall, method: String) {
     requests[request.id] = (method, [])
+    onHTTPHead?(request)
   }
   func httpRequest(_ request: ServerCall, received bytes: UnsafeRawBufferPointer) {
     requests[request.id]?.body.append(contentsOf: bytes)

@@ -141,6 +141,30 @@ import Testing
     session.close()
   }
 
+  /// Clients that are sending still get to read the answer; the stream is not kept open for ever.
+  @Test func answersBeforeTheBodyAreNotResetAtOnce() {
+    var configuration = GRPCServerConfiguration()
+    configuration.acceptsHTTP = true
+    let recorder = Recorder()
+    recorder.onHTTPHead = { call in
+      call.respond(status: 400, headers: [HTTPField("X-Why", "early")], body: bytes("no"))
+    }
+    let session = GRPCServerSession(configuration: configuration, delegate: recorder)
+    let second: UInt64 = 1_000_000_000
+    let head = Frame.request(1, path: "/v3/x", type: "application/json")
+    _ = session.take(Frame.preface + head, now: second)
+    let answer = session.takeOutput()
+    #expect(firstStatus(answer) == 400)
+    #expect(answer.suffix(11) == Frame.data(1, bytes("no"), ends: true)[...])
+    _ = session.take(Frame.data(1, bytes("body")), now: 2 * second)
+    #expect(session.tick(now: 3 * second))
+    #expect(session.takeOutput().isEmpty && session.openCallCount == 1)
+    #expect(session.tick(now: 7 * second))
+    #expect(session.takeOutput() == Frame.frame(3, 0, 1, [0, 0, 0, 0]))
+    #expect(session.openCallCount == 0)
+    session.close()
+  }
+
   @Test func httpErrorsMapToCodes() {
     #expect(GRPCStatus.code(forHTTPStatus: 404) == .unimplemented)
     #expect(GRPCStatus.code(forHTTPStatus: 503) == .unavailable)
