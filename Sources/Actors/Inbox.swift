@@ -26,8 +26,6 @@ package final class Inbox<Message: Sendable>: InboxDrain, Sendable {
     var spare: ContiguousArray<Message> = []
     var receiver: Receiver?
     var drainDue = false
-    /// Messages wait whose drain nobody has scheduled.
-    var isHeld = false
 
     /// Marks a drain as due; returns where to schedule it if it was not due already.
     mutating func claimDrain() -> (any ActorExecutor)? {
@@ -97,9 +95,7 @@ package final class Inbox<Message: Sendable>: InboxDrain, Sendable {
   package func hold(_ message: consuming Message) {
     let message = message
     state.withLock { state in
-      guard state.pending.count < limit else { return }
-      state.pending.append(message)
-      state.isHeld = !state.drainDue || state.isHeld
+      if state.pending.count < limit { state.pending.append(message) }
     }
   }
 
@@ -108,9 +104,7 @@ package final class Inbox<Message: Sendable>: InboxDrain, Sendable {
   /// - Parameter here: on the calling thread before it returns, if the receiver's thread is asleep.
   package func deliver(here: Bool) {
     let due = state.withLock { state -> (any ActorExecutor)? in
-      guard state.isHeld else { return nil }
-      state.isHeld = false
-      return state.claimDrain()
+      state.pending.isEmpty ? nil : state.claimDrain()
     }
     guard let due else { return }
     if !here || !due.runHere(self) { due.schedule(self) }
@@ -135,7 +129,6 @@ package final class Inbox<Message: Sendable>: InboxDrain, Sendable {
   package func drain() {
     let (taken, handler) = state.withLock { state in
       state.drainDue = false
-      state.isHeld = false
       var taken = ContiguousArray<Message>()
       swap(&taken, &state.pending)
       swap(&state.pending, &state.spare)

@@ -20,6 +20,9 @@ extension UInt64 {
   /// Lower-case hexadecimal without padding: how etcd prints member and cluster ids.
   package var hex: String { String(self, radix: 16) }
 
+  /// The same with all of its 16 digits: how etcd names files.
+  package var paddedHex: String { String(repeating: "0", count: 16 - hex.utf8.count) + hex }
+
   /// Eight bytes, most significant first.
   package var bigEndianBytes: Bytes { withUnsafeBytes(of: bigEndian) { Bytes($0) } }
 }

@@ -281,8 +281,11 @@ struct Version: Comparable, CustomStringConvertible {
   /// Whether the lowest version of all members takes the place of the cluster's.
   func isDue(after current: Version, downgrade: DowngradeInfo?) -> Bool {
     guard let downgrade, downgrade.isEnabled else { return self > current }
-    let isOneMinorBelow = major == current.major && minor + 1 == current.minor
-    return isOneMinorBelow && Version(downgrade.targetVersion) == self
+    return isOneMinorBelow(current) && Version(downgrade.targetVersion) == self
+  }
+
+  func isOneMinorBelow(_ other: Version) -> Bool {
+    major == other.major && minor == other.minor - 1
   }
 
   static func < (left: Version, right: Version) -> Bool {

@@ -77,24 +77,7 @@ package enum ProcessEnvironment {
   }
 
   static func readBytes(_ path: String) throws -> Bytes {
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else {
-      throw ConfigurationError("open \(path): \(Self.words(errno))")
-    }
-    defer { close(descriptor) }
-    var bytes = Bytes()
-    var buffer = Bytes(repeating: 0, count: 1 << 16)
-    while true {
-      let count = read(descriptor, &buffer, buffer.count)
-      guard count >= 0 else { throw ConfigurationError("read \(path): \(Self.words(errno))") }
-      guard count > 0 else { return bytes }
-      bytes += buffer[..<count]
-    }
-  }
-
-  /// The system's words for an error, in lower case as in etcd's messages.
-  private static func words(_ number: Int32) -> String {
-    String(cString: strerror(number)).lowercased()
+    do { return try WholeFile.read(path) } catch { throw ConfigurationError(error.description) }
   }
 
   /// The address of the default route: what is advertised when a member listens on all addresses.

@@ -73,8 +73,7 @@ struct StorageLoader {
 
   /// Where the peer transport puts a store that was received for this entry.
   static func receivedSnapshot(_ index: LogIndex, in directory: String) -> String {
-    let digits = index.hex
-    return "\(directory)/\(String(repeating: "0", count: 16 - digits.count))\(digits).snap.db"
+    "\(directory)/\(index.paddedHex).snap.db"
   }
 
   /// Whether there is a log: then flags about the initial cluster mean nothing any more.

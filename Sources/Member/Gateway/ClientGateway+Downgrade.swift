@@ -109,6 +109,6 @@ struct DowngradeTarget: Equatable, CustomStringConvertible {
   var description: String { "\(major).\(minor).0" }
 
   func isOneMinorBelow(_ version: Version) -> Bool {
-    major == version.major && minor < UInt64.max && minor + 1 == version.minor
+    Version(Int(clamping: major), Int(clamping: minor)).isOneMinorBelow(version)
   }
 }

@@ -109,9 +109,7 @@ final class SnapshotFile: @unchecked Sendable {
     let start = monotonicNanoseconds()
     guard fsync(descriptor) == 0 else { return fail("sync \(temporaryPath)") }
     synced(Double(monotonicNanoseconds() - start) / 1e9)
-    let digits = index.hex
-    let path =
-      "\(directory)/\(String(repeating: "0", count: 16 - digits.utf8.count))\(digits).snap.db"
+    let path = "\(directory)/\(index.paddedHex).snap.db"
     // The same snapshot may have come before; what is there is complete.
     if access(path, F_OK) == 0 {
       unlink(temporaryPath)

@@ -9,11 +9,7 @@ package struct RaftSnapshotFile: Equatable, Sendable {
 
   /// The name of the file for a position: `<term>-<index>.snap`, 16 hexadecimal digits each.
   package static func name(_ position: SnapshotMetadata) -> String {
-    func digits(_ number: UInt64) -> String {
-      let digits = number.hex
-      return String(repeating: "0", count: 16 - digits.count) + digits
-    }
-    return "\(digits(position.term))-\(digits(position.index)).snap"
+    "\(position.term.paddedHex)-\(position.index.paddedHex).snap"
   }
 
   /// - Throws: ``WireError`` if the file is not whole.

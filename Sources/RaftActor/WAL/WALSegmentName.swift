@@ -22,14 +22,9 @@ package struct WALSegmentName: Equatable, Comparable, Sendable {
     self.init(sequence: sequence, firstIndex: firstIndex)
   }
 
-  package var name: String { "\(Self.padded(sequence))-\(Self.padded(firstIndex)).wal" }
+  package var name: String { "\(sequence.paddedHex)-\(firstIndex.paddedHex).wal" }
 
   package static func < (left: WALSegmentName, right: WALSegmentName) -> Bool {
     (left.sequence, left.firstIndex) < (right.sequence, right.firstIndex)
-  }
-
-  private static func padded(_ value: UInt64) -> String {
-    let digits = value.hex
-    return String(repeating: "0", count: 16 - digits.count) + digits
   }
 }

@@ -15,44 +15,46 @@ extension Membership {
       try? apply(change, maxLearners: maxLearners)
     case .normal:
       switch try? EntryPayload(entry.data) {
-      case .legacy(let request): follow(request)
-      case .request(let envelope): follow(envelope, Bytes(entry.data[envelope.payload]))
+      case .legacy(let request): apply(request)
+      case .request(let envelope):
+        if let kind = envelope.kind { _ = try? apply(kind, Bytes(entry.data[envelope.payload])) }
       case .empty, nil: break
       }
     case .configurationChangeV2: break
     }
   }
 
-  private mutating func follow(_ request: LegacyRequest) {
+  /// What older releases say about members and the version. Returns false if it says nothing.
+  @discardableResult
+  mutating func apply(_ request: LegacyRequest) -> Bool {
     switch request.target {
     case .clusterVersion: clusterVersion = request.value
     case .memberAttributes(let id):
-      guard let told = try? V2Attributes(decoding: Bytes(request.value.utf8)) else { return }
+      guard let told = try? V2Attributes(decoding: Bytes(request.value.utf8)) else { return false }
       publish(id: id, name: told.name ?? "", clientURLs: told.clientURLs ?? [])
-    case nil: break
+    case nil: return false
     }
+    return true
   }
 
-  private mutating func follow(_ envelope: InternalRequestEnvelope, _ body: Bytes) {
-    switch envelope.kind {
+  /// What a request says about members, the version or a downgrade. Returns false if it is about
+  /// something else.
+  ///
+  /// - Throws: if it cannot be decoded; nothing has changed then.
+  mutating func apply(_ kind: InternalRequestEnvelope.Kind, _ body: Bytes) throws -> Bool {
+    switch kind {
     case .clusterVersionSet:
-      guard let told = try? Membershippb_ClusterVersionSetRequest(serializedBytes: body) else {
-        return
-      }
-      clusterVersion = told.ver
+      clusterVersion = try Membershippb_ClusterVersionSetRequest(serializedBytes: body).ver
     case .clusterMemberAttributesSet:
-      guard let told = try? Membershippb_ClusterMemberAttrSetRequest(serializedBytes: body) else {
-        return
-      }
+      let told = try Membershippb_ClusterMemberAttrSetRequest(serializedBytes: body)
       publish(
         id: told.memberID, name: told.memberAttributes.name,
         clientURLs: told.memberAttributes.clientUrls)
     case .downgradeInfoSet:
-      guard let told = try? Membershippb_DowngradeInfoSetRequest(serializedBytes: body) else {
-        return
-      }
+      let told = try Membershippb_DowngradeInfoSetRequest(serializedBytes: body)
       downgrade = DowngradeInfo(isEnabled: told.enabled, targetVersion: told.ver)
-    default: break
+    default: return false
     }
+    return true
   }
 }

@@ -276,21 +276,8 @@ package struct StateMachine<Records: RecordStore> {
         output: &output)
     case .leaseCheckpoint: return try applyCheckpoint(body, output: &output)
     case .alarm: return try applyAlarm(body, output: &output)
-    case .clusterVersionSet:
-      let request = try Membershippb_ClusterVersionSetRequest(serializedBytes: body)
-      setClusterVersion(request.ver, output: &output)
-      return []
-    case .clusterMemberAttributesSet:
-      let request = try Membershippb_ClusterMemberAttrSetRequest(serializedBytes: body)
-      publish(
-        request.memberID, name: request.memberAttributes.name,
-        clientURLs: request.memberAttributes.clientUrls, output: &output)
-      return []
-    case .downgradeInfoSet:
-      let request = try Membershippb_DowngradeInfoSetRequest(serializedBytes: body)
-      membership.downgrade = DowngradeInfo(
-        isEnabled: request.enabled, targetVersion: request.ver)
-      storeMembership(output: &output)
+    case .clusterVersionSet, .clusterMemberAttributesSet, .downgradeInfoSet:
+      if try membership.apply(kind, body) { storeMembership(output: &output) }
       return []
     case .downgradeVersionTest: return []
     case .authEnable, .authDisable, .authenticate, .authStatus, .authUserAdd, .authUserDelete,
@@ -325,28 +312,8 @@ package struct StateMachine<Records: RecordStore> {
   /// Etcd's older way to publish members and the version. Other requests of that kind mean nothing
   /// to the key-value store and are passed over, as etcd does.
   private mutating func applyLegacy(_ request: LegacyRequest, output: inout ApplyOutput) {
-    switch request.target {
-    case .clusterVersion: setClusterVersion(request.value, output: &output)
-    case .memberAttributes(let id):
-      if let attributes = try? V2Attributes(decoding: Bytes(request.value.utf8)) {
-        publish(
-          id, name: attributes.name ?? "", clientURLs: attributes.clientURLs ?? [], output: &output)
-      }
-    case nil: break
-    }
+    if membership.apply(request) { storeMembership(output: &output) }
     reply(request.id, .message([]), output: &output)
-  }
-
-  private mutating func setClusterVersion(_ version: String, output: inout ApplyOutput) {
-    membership.clusterVersion = version
-    storeMembership(output: &output)
-  }
-
-  private mutating func publish(
-    _ id: MemberID, name: String, clientURLs: [String], output: inout ApplyOutput
-  ) {
-    membership.publish(id: id, name: name, clientURLs: clientURLs)
-    storeMembership(output: &output)
   }
 
   /// A member list changes a few times in its life: all of it is written each time.
