@@ -7,13 +7,9 @@ import time
 
 import grpc
 from harness import Cluster
+from load import field
 
 PUTS, CLIENTS = 300, 4
-
-
-def varint_field(number, data):
-    assert len(data) < 128
-    return bytes([number << 3 | 2, len(data)]) + data
 
 
 class RecordedCluster(Cluster):
@@ -63,7 +59,7 @@ def test_a_quorum_syncs_before_the_answer():
             put = grpc.insecure_channel(endpoint).unary_unary("/etcdserverpb.KV/Put")
             for number in range(first, PUTS, CLIENTS):
                 marker = f"mark-{number:06d}"
-                put(varint_field(1, b"sync-order") + varint_field(2, marker.encode()), timeout=20)
+                put(field(1, b"sync-order") + field(2, marker.encode()), timeout=20)
                 acknowledged[marker] = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 
         threads = [threading.Thread(target=client, args=(each,)) for each in range(CLIENTS)]
@@ -83,5 +79,5 @@ def test_the_record_can_tell():
     with RecordedCluster(flags=["--unsafe-no-fsync"]) as cluster:
         put = grpc.insecure_channel(cluster.leader().endpoint).unary_unary("/etcdserverpb.KV/Put")
         wait_until_segments_are_ready(cluster)
-        put(varint_field(1, b"sync-order") + varint_field(2, b"mark-000000"), timeout=20)
+        put(field(1, b"sync-order") + field(2, b"mark-000000"), timeout=20)
         assert all("mark-000000" not in durable_at(member.record) for member in cluster.members)

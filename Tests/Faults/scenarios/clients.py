@@ -8,6 +8,7 @@ import threading
 import time
 
 import grpc
+from load import varint
 
 from .. import http2
 from ..recorder import Stubs
@@ -135,14 +136,6 @@ def storm(ctx):
 
 
 STORM_LEASES, STORM_TTL = 100_000, 20
-
-
-def varint(number):
-    out = b""
-    while number > 127:
-        out += bytes([number & 127 | 128])
-        number >>= 7
-    return out + bytes([number])
 
 
 def grant_many(member, first, count):
