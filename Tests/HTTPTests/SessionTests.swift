@@ -134,6 +134,21 @@ private final class Box {
 }
 
 @Suite struct StreamingTests {
+  @Test(arguments: [Int.max, 262_144, 95_232, 16_384, 1_000])
+  func requestsAboveTheStreamsWindowFollowOneAnother(piece: Int) {
+    let wire = Wire()
+    wire.piece = piece
+    wire.answerEachCall(with: [1])
+    let message = pattern(GRPCServerConfiguration().streamWindowBytes + 44)
+    for _ in 0..<20 {
+      let (call, outcome) = wire.start()
+      call.send(message: message)
+      call.halfClose()
+      wire.run()
+      #expect(outcome.status == .ok)
+    }
+  }
+
   @Test func bothWaysInOrder() {
     let wire = Wire()
     wire.recorder.onMessage = { call, message in

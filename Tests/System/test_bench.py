@@ -87,3 +87,8 @@ def test_totals_and_failures(member):
     assert json.loads(missing.stdout)["errors"] == {"etcdserver: requested lease not found": 3}
     nobody = run("put", "-e", "127.0.0.1:1")
     assert nobody.returncode == 1 and "connection refused" in nobody.stderr
+
+
+def test_requests_above_a_mebibyte(member):
+    """More than one write of the generator: the rest goes out without a word of the server."""
+    assert bench(member.endpoint, "put", "--total", "10", "--streams=2", "--value-size", str(1 << 20))["results"]["put"]["count"] == 10

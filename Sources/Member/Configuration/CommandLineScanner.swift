@@ -129,10 +129,7 @@ extension CommandLineScanner {
     }
     let onCommandLine = Set(given.map(FlagTable.environmentName))
     var failure: ConfigurationError?
-    // Retired names first, so that the present name wins if both are set.
-    let names = FlagTable.retired.map(\.name).sorted() + FlagTable.all.map(\.name).sorted()
-    for name in names where name != "version" {
-      let key = FlagTable.environmentName(of: name)
+    for (name, key) in FlagTable.environmentNames {
       guard let text = environment[key], !text.isEmpty, !onCommandLine.contains(key) else {
         continue
       }

@@ -400,14 +400,12 @@ extension ConfigurationDraft {
 
 extension ConfigurationDraft {
   private func refuseUnfinished() throws(Failure) {
-    let defaults = FlagValues()
-    for spec in FlagTable.all
-    where spec.support == .unfinished && values[spec.name] != defaults[spec.name] {
+    for spec in FlagTable.all where spec.support == .unfinished && values.isChanged(spec.name) {
       throw Self.refused(
         "--\(spec.name) is known but not implemented yet in this version; remove it to start")
     }
-    for spec in FlagTable.all where values[spec.name] != defaults[spec.name] {
-      guard case .refused(let advice) = spec.support else { continue }
+    for spec in FlagTable.all {
+      guard case .refused(let advice) = spec.support, values.isChanged(spec.name) else { continue }
       throw Self.refused("--\(spec.name) is not part of this program: \(advice)")
     }
     if let gate = FeatureGates(values.gates("feature-gates")).unfinished {
@@ -438,7 +436,6 @@ extension ConfigurationDraft {
   }
 
   private mutating func noteAdjustments() {
-    let defaults = FlagValues()
     for spec in FlagTable.all where spec.support == .accepted {
       switch spec.name {
       case "max-snapshots" where values.isGiven(spec.name):
@@ -451,7 +448,7 @@ extension ConfigurationDraft {
             .warn,
             "--v2-deprecation is deprecated and scheduled for removal in v3.8. The default value "
               + "is enforced, ignoring user input."))
-      case _ where values[spec.name] != defaults[spec.name]:
+      case _ where values.isChanged(spec.name):
         records.append(LogRecord(.info, "flag is accepted but has no effect", ("flag", spec.name)))
       default: break
       }

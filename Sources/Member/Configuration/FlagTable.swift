@@ -105,6 +105,13 @@ package enum FlagTable {
     "retry-interval", "snapshot", "v", "vv", "test.coverprofile", "test.outputdir",
   ]
 
+  /// The flags that the environment may set, with the names of their variables. Retired names come
+  /// first, so that the present name wins if both are set.
+  static let environmentNames: [(flag: String, variable: String)] =
+    (retired.map(\.name).sorted() + all.map(\.name).sorted()).filter { $0 != "version" }.map {
+      ($0, environmentName(of: $0))
+    }
+
   package static func environmentName(of flag: String) -> String {
     "ETCD_"
       + flag.uppercased().split(separator: "-", omittingEmptySubsequences: false)

@@ -114,20 +114,20 @@ enum GoNumber {
 
 /// The values of all flags: defaults, then whatever was given.
 package struct FlagValues: Sendable {
-  private var values: [String: FlagValue]
+  private var values = FlagValues.defaults
   private var given: Set<String> = []
   /// Common names that client certificates may bear. There is a key for it in files, but no flag.
   package var clientAllowedCommonNames: [String] = []
 
-  package init() {
-    values = [:]
-    for spec in FlagTable.all {
+  package init() {}
+
+  private static let defaults: [String: FlagValue] = Dictionary(
+    uniqueKeysWithValues: FlagTable.all.map { spec in
       guard let value = try? FlagValue(spec.defaultText, kind: spec.kind) else {
         preconditionFailure("flag \(spec.name) has a default that is not of its kind")
       }
-      values[spec.name] = value
-    }
-  }
+      return (spec.name, value)
+    })
 
   package mutating func set(_ name: String, to value: FlagValue) {
     precondition(values[name] != nil, "unknown flag \(name)")
@@ -142,6 +142,9 @@ package struct FlagValues: Sendable {
 
   /// Whether the flag was given at all, even with its default value.
   package func isGiven(_ name: String) -> Bool { given.contains(name) }
+
+  /// Whether the flag has another value than it would have had if not given.
+  func isChanged(_ name: String) -> Bool { self[name] != Self.defaults[name] }
 
   package subscript(name: String) -> FlagValue {
     guard let value = values[name] else { preconditionFailure("unknown flag \(name)") }

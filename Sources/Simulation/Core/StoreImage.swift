@@ -21,13 +21,14 @@ struct SimulatedRecords: RecordStore, Sendable {
   }
 
   func forEachRecord(
-    from first: Revision, through last: Revision,
+    from first: Revision, through last: Revision, reading part: RecordPart,
     _ body: (Revision, Bool, UnsafeRawBufferPointer) -> Bool
   ) {
     guard let hiddenTombstone else {
-      return records.forEachRecord(from: first, through: last, body)
+      return records.forEachRecord(from: first, through: last, reading: part, body)
     }
-    records.forEachRecord(from: first, through: last) { revision, isTombstone, record in
+    records.forEachRecord(from: first, through: last, reading: part) {
+      revision, isTombstone, record in
       if isTombstone && revision.main == hiddenTombstone { return true }
       return body(revision, isTombstone, record)
     }

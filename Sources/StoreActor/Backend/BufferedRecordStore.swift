@@ -95,7 +95,7 @@ package final class BufferedRecordStore {
 
   /// Visits records from `first` on, in order of revision, until `body` returns false.
   package func scan(
-    from first: Revision = Revision(main: 0),
+    from first: Revision = Revision(main: 0), reading part: RecordPart = .whole,
     _ body: (_ revision: Revision, _ isTombstone: Bool, _ record: UnsafeRawBufferPointer) -> Bool
   ) throws(BackendError) {
     let mayHide = active.hasRemovals || sealed.contains { $0.buffer.hasRemovals }
@@ -103,7 +103,7 @@ package final class BufferedRecordStore {
     // The view may already show what a buffer holds, when it was renewed before `didCommit`.
     let buffered = buffers.lazy.compactMap(\.firstRevision).first
     var goesOn = true
-    try view.scanRecords(from: first) { revision, isTombstone, record in
+    try view.scanRecords(from: first, reading: part) { revision, isTombstone, record in
       if let buffered, revision >= buffered { return false }
       if mayHide, isRemoved(revision) { return true }
       goesOn = body(revision, isTombstone, record)

@@ -114,6 +114,13 @@ final class Environment: Sendable {
 
   func table(_ bucket: BackendBucket) -> MDB_dbi { tables[Int(bucket.rawValue)] }
 
+  /// Tells the kernel how the whole file will be read (`MADV_NORMAL`, `MADV_RANDOM`).
+  func advise(_ advice: Int32) {
+    var info = MDB_envinfo()
+    guard mdb_env_info(handle, &info) == 0, let map = info.me_mapaddr else { return }
+    madvise(map, info.me_mapsize, advice)
+  }
+
   // MARK: Transactions
 
   func beginRead() throws(BackendError) -> OpaquePointer {

@@ -134,14 +134,18 @@ package final class ReadView {
   }
 
   /// Visits records of the `key` table from `first` on, in order, until `body` returns false.
+  ///
+  /// - Parameter part: what `body` will read of a record.
   package func scanRecords(
-    from first: Revision,
+    from first: Revision, reading part: RecordPart = .whole,
     _ body: (_ revision: Revision, _ isTombstone: Bool, _ record: UnsafeRawBufferPointer) -> Bool
   ) throws(BackendError) {
     let cursor = try TableCursor(environment, txn, .key)
+    var readAhead = try EdgeReadAhead(environment, txn)
     let start = RevisionKey.bytes(first)
     var entry = try start.withBuffer { (raw) throws(BackendError) in try cursor.seek(raw) }
     while let (key, value) = entry {
+      if part == .edges { try readAhead.visit((key, value)) }
       guard let (revision, isTombstone) = RevisionKey.parse(key) else {
         throw .corrupted(file: environment.path, detail: "a key of the key table")
       }

@@ -43,7 +43,8 @@ package struct KeyValueMachine<Store: RecordStore> {
     var newest: Int64 = 1
     var unreadable: Revision?
     let all = Revision(main: .max, sub: .max)
-    store.forEachRecord(from: Revision(main: 0), through: all) { revision, isTombstone, record in
+    store.forEachRecord(from: Revision(main: 0), through: all, reading: .edges) {
+      revision, isTombstone, record in
       guard let fields = try? StoredKeyValue(parsing: record), !fields.key.isEmpty else {
         unreadable = revision
         return false

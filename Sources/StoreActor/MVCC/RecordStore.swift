@@ -24,12 +24,30 @@ package protocol RecordStore {
   ///
   /// `body` gets the revision, whether it is a tombstone, and the record; the buffer is valid only
   /// during the call.
+  ///
+  /// - Parameter part: what `body` will read of a record.
   func forEachRecord(
-    from first: Revision, through last: Revision,
+    from first: Revision, through last: Revision, reading part: RecordPart,
     _ body: (Revision, Bool, UnsafeRawBufferPointer) -> Bool)
 
   /// Forgets a record that exists.
   mutating func remove(_ revision: Revision, isTombstone: Bool)
+}
+
+extension RecordStore {
+  func forEachRecord(
+    from first: Revision, through last: Revision,
+    _ body: (Revision, Bool, UnsafeRawBufferPointer) -> Bool
+  ) {
+    forEachRecord(from: first, through: last, reading: .whole, body)
+  }
+}
+
+/// What a scan reads of each record; a hint to what has to come from the disk.
+package enum RecordPart: Sendable {
+  case whole
+  /// Its fields but not its value, which may be long: the first bytes and the last.
+  case edges
 }
 
 /// Records in memory: for tests and simulation.
@@ -68,7 +86,7 @@ package struct MemoryRecordStore: RecordStore, Sendable {
   }
 
   package func forEachRecord(
-    from first: Revision, through last: Revision,
+    from first: Revision, through last: Revision, reading part: RecordPart,
     _ body: (Revision, Bool, UnsafeRawBufferPointer) -> Bool
   ) {
     for record in records[firstSlot(notBelow: first)...] {

@@ -30,11 +30,11 @@ package struct DiskRecords: RecordStore {
   }
 
   package func forEachRecord(
-    from first: Revision, through last: Revision,
+    from first: Revision, through last: Revision, reading part: RecordPart,
     _ body: (Revision, Bool, UnsafeRawBufferPointer) -> Bool
   ) {
     do throws(BackendError) {
-      try buffers.scan(from: first) { revision, isTombstone, record in
+      try buffers.scan(from: first, reading: part) { revision, isTombstone, record in
         revision <= last && body(revision, isTombstone, record)
       }
     } catch {

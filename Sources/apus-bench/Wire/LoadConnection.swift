@@ -206,23 +206,28 @@ final class LoadConnection: @unchecked Sendable {
     onDirty(self)
   }
 
+  /// Bytes that are put together for one write, about.
+  private static let writeBytes = 1 << 20
+
   /// Writes out what the session has. Called at the end of a turn.
   func flush() {
     loop.preconditionOnLoop()
     isDirty = false
     guard isOpen, let stream, stream.isWritable else { return }
-    output.removeAll(keepingCapacity: true)
-    while output.count < 1 << 20 {
-      var piece: UnsafePointer<UInt8>?
-      let count = nghttp2_session_mem_send(session, &piece)
-      if count < 0 { return lose(String(cString: nghttp2_strerror(Int32(clamping: count)))) }
-      guard count > 0, let piece else { break }
-      output.append(contentsOf: UnsafeBufferPointer(start: piece, count: count))
-    }
-    if !output.isEmpty { output.withUnsafeBytes { stream.write($0) } }
+    repeat {
+      output.removeAll(keepingCapacity: true)
+      while output.count < Self.writeBytes {
+        var piece: UnsafePointer<UInt8>?
+        let count = nghttp2_session_mem_send(session, &piece)
+        if count < 0 { return lose(String(cString: nghttp2_strerror(Int32(clamping: count)))) }
+        guard count > 0, let piece else { break }
+        output.append(contentsOf: UnsafeBufferPointer(start: piece, count: count))
+      }
+      if !output.isEmpty { output.withUnsafeBytes { stream.write($0) } }
+      // A stream that is full asks for the rest itself.
+    } while output.count >= Self.writeBytes && stream.isWritable
     if nghttp2_session_want_read(session) == 0, nghttp2_session_want_write(session) == 0 {
-      return lose("the server ended the connection")
+      lose("the server ended the connection")
     }
-    if output.count >= 1 << 20 { markDirty() }
   }
 }
