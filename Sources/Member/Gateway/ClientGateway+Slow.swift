@@ -23,12 +23,14 @@ extension ClientGateway {
   func noteSlow(
     _ handle: CallHandle, took: UInt64, request box: CallBox?, responseBytes: Int, failure: String?
   ) {
+    let isSlowRange =
+      (handle.method == .range || handle.method == .rangeStream) && took > settings.slowApply
+    guard isSlowRange || took > settings.slowRequest else { return }
     let duration = Duration.nanoseconds(Int64(took))
     let content = box?.request.flatMap { message in
       handle.method.requestKind.map { RequestText.request($0, message) }
     }
-    let isRange = handle.method == .range || handle.method == .rangeStream
-    if isRange, took > settings.slowApply {
+    if isSlowRange {
       log.warn(
         "apply request took too long", ("took", duration),
         ("expected-duration", Duration.nanoseconds(Int64(settings.slowApply))),
