@@ -51,15 +51,36 @@ package struct ProtobufWriter: Sendable {
     if !value.isEmpty { field(number, always: value) }
   }
 
+  // Arrays, which is what nearly all contents are, without the price of the general form: that one
+  // is not specialised in other modules.
+
+  /// A bytes, string or message field, written even when empty.
+  package mutating func field(_ number: Int, always value: Bytes) {
+    lengthPrefix(number, value.count)
+    bytes.append(contentsOf: value)
+  }
+
+  /// A bytes or string field, left out when empty (proto3).
+  package mutating func field(_ number: Int, _ value: Bytes) {
+    if !value.isEmpty { field(number, always: value) }
+  }
+
   /// Tag and length of a bytes field whose content the caller appends next with `raw`.
   package mutating func lengthPrefix(_ number: Int, _ count: Int) {
     varint(UInt64(number) << 3 | 2)
     varint(UInt64(count))
   }
 
-  package mutating func raw(_ more: some Collection<UInt8>) { bytes.append(contentsOf: more) }
+  package mutating func raw(_ more: Bytes) { bytes.append(contentsOf: more) }
 
   package mutating func raw(_ more: UnsafeRawBufferPointer) { bytes.append(contentsOf: more) }
+
+  /// Writes a number over four bytes that are there, big-endian.
+  mutating func patch(_ value: UInt32, at offset: Int) {
+    bytes.withUnsafeMutableBytes {
+      $0.storeBytes(of: value.bigEndian, toByteOffset: offset, as: UInt32.self)
+    }
+  }
 
   /// Bytes that `varint(value)` takes.
   package static func varintCount(_ value: UInt64) -> Int {

@@ -131,7 +131,7 @@ struct MessageQueue {
 
   private struct Entry {
     var bytes: [UInt8]
-    /// Bytes of the message that begins here, or nil in the middle of one.
+    /// Bytes of the message that begins here; nil in the middle of one, or if its prefix is there.
     let announces: Int?
   }
 
@@ -161,6 +161,19 @@ struct MessageQueue {
       tail[tail.count - 1] = Entry(bytes: first, announces: first.count + more)
     }
     for piece in rest { tail.append(Entry(bytes: piece, announces: nil)) }
+  }
+
+  /// Appends whole messages that have their prefixes.
+  mutating func append(framed piece: [UInt8]) {
+    bytes += piece.count
+    if hasHead {
+      tail.append(Entry(bytes: piece, announces: nil))
+    } else {
+      head = piece
+      headAt = 0
+      headAnnounces = 0
+      hasHead = true
+    }
   }
 
   mutating func removeAll() {

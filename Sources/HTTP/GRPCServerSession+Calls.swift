@@ -1,3 +1,4 @@
+import Base
 import CNGHTTP2
 
 // MARK: - Receiving
@@ -94,6 +95,20 @@ extension GRPCServerSession {
   func send(_ call: ServerCall, _ bytes: [UInt8]) {
     guard call.phase == .open else { return }
     enqueue(call, bytes)
+    noteQueued(call)
+  }
+
+  func send(_ call: ServerCall, _ messages: FramedMessages) {
+    guard call.phase == .open, messages.count > 0 else { return }
+    if call.encoding == .identity {
+      for piece in messages.pieces { call.queue.append(framed: piece) }
+    } else {
+      for message in messages { enqueue(call, message) }
+    }
+    noteQueued(call)
+  }
+
+  private func noteQueued(_ call: ServerCall) {
     if call.queue.bytes > configuration.writableLowBytes { call.wantsWritable = true }
     pump(call)
   }

@@ -1,3 +1,5 @@
+package import Base
+
 /// Takes the answers of a call that did not come over gRPC. See ``ServerCall/init(path:route:deadline:fields:owner:)``.
 package protocol LocalCallOwner: AnyObject {
   /// Messages given to `reply` and `send`, in order.
@@ -123,6 +125,12 @@ package final class ServerCall: ReceivingCall {
   package func send(message: [UInt8]) {
     if let session { return session.send(self, message) }
     owner?.call(self, sent: message)
+  }
+
+  /// Queues messages of a streaming answer.
+  package func send(_ messages: FramedMessages) {
+    if let session { return session.send(self, messages) }
+    for message in messages { owner?.call(self, sent: message) }
   }
 
   /// Ends the call. Queued messages go out first.

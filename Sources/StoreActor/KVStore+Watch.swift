@@ -26,9 +26,11 @@ extension KVStore {
     let term = machine.appliedTerm
     var counts = WatchDeliveryCounts()
     let deliveries = hub.takeOutput().map { delivery in
-      let messages = delivery.outputs.flatMap { output in
+      var messages = FramedMessages(
+        expected: delivery.outputs.reduce(0) { $0 + watchEncoder.expectedBytes($1) })
+      for output in delivery.outputs {
         counts.count(output)
-        return watchEncoder.encode(output, term: term)
+        watchEncoder.frame(output, term: term, into: &messages)
       }
       counts.messages += messages.count
       return (delivery.stream, messages)
@@ -55,11 +57,11 @@ extension KVStore {
     }
     let through = min(next - 1, request.through)
     if next - 1 > through { changes.removeAll { $0.revision.main > through } }
-    let kv = machine.kv
+    // The closure reads the machine in place: a copy would be made for each event.
     hub.catchUp(
-      request, changes: changes, through: through, storeRevision: kv.currentRevision
+      request, changes: changes, through: through, storeRevision: machine.kv.currentRevision
     ) { change in
-      kv.previousKeyValue(of: change.key, before: change.revision.main)
+      machine.kv.previousKeyValue(of: change.key, before: change.revision.main)
     }
   }
 }

@@ -72,7 +72,7 @@ package actor KVStore {
   let tokens: TokenBoard
   var machine: StateMachine<DiskRecords>
   var hub: WatchHub
-  let watchEncoder: WatchResponseEncoder
+  var watchEncoder: WatchResponseEncoder
   var output = ApplyOutput()
   /// The batch under way changed users, roles or tokens.
   private var authChanged = false
@@ -297,9 +297,8 @@ package actor KVStore {
       }
     }
     if !output.effects.changes.isEmpty {
-      let kv = machine.kv
-      hub.notify(output.effects.changes, revision: kv.currentRevision) { change in
-        kv.previousKeyValue(of: change.key, before: change.revision.main)
+      hub.notify(output.effects.changes, revision: machine.kv.currentRevision) { change in
+        machine.kv.previousKeyValue(of: change.key, before: change.revision.main)
       }
     }
     if let change = output.configurationChange {

@@ -121,7 +121,7 @@ package struct StoreOutlets: Sendable {
   package var reply: @Sendable ([StoreReply]) -> Void
   /// Encoded watch responses of one stream, in order.
   package var deliver:
-    @Sendable ([(stream: UInt64, messages: [Bytes])], WatchDeliveryCounts) -> Void
+    @Sendable ([(stream: UInt64, messages: FramedMessages)], WatchDeliveryCounts) -> Void
   /// One part of a streamed range; the last one is followed by a reply without message.
   package var stream: @Sendable (_ id: UInt64, _ message: Bytes) -> Void
   /// What this request writes is applied, its answer takes as long as it takes.
@@ -158,7 +158,8 @@ package struct StoreOutlets: Sendable {
   package init(
     reply: @escaping @Sendable ([StoreReply]) -> Void,
     deliver:
-      @escaping @Sendable ([(stream: UInt64, messages: [Bytes])], WatchDeliveryCounts) -> Void,
+      @escaping @Sendable ([(stream: UInt64, messages: FramedMessages)], WatchDeliveryCounts) ->
+      Void,
     stream: @escaping @Sendable (UInt64, Bytes) -> Void,
     deferred: @escaping @Sendable (UInt64) -> Void = { _ in },
     applied: @escaping @Sendable (LogIndex) -> Void,

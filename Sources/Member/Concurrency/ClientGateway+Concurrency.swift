@@ -102,7 +102,7 @@ extension ClientGateway {
   }
 
   /// Watch responses of a stream that is no client's.
-  func deliverConcurrency(_ messages: [Bytes], to stream: UInt64) {
+  func deliverConcurrency(_ messages: FramedMessages, to stream: UInt64) {
     for message in messages {
       // A response may have ended this watch.
       guard let id = concurrency.callsByWatch[stream] else { return }

@@ -41,7 +41,7 @@ extension ClientGateway {
 
   /// Sends what the store has for watch streams. The times of a batch are shared out evenly.
   func deliver(
-    _ deliveries: [(stream: UInt64, messages: [Bytes])], _ counts: WatchDeliveryCounts
+    _ deliveries: [(stream: UInt64, messages: FramedMessages)], _ counts: WatchDeliveryCounts
   ) {
     let start = monotonicNanoseconds()
     for (stream, messages) in deliveries { deliver(messages, to: stream) }
@@ -68,13 +68,11 @@ extension ClientGateway {
   }
 
   /// Sends responses; a client that reads too slowly makes its watchers wait in the store.
-  func deliver(_ messages: [Bytes], to id: UInt64) {
+  func deliver(_ messages: FramedMessages, to id: UInt64) {
     guard let stream = watchStreams[id] else { return deliverConcurrency(messages, to: id) }
     let call = stream.handle.call
-    for message in messages {
-      call.send(message: message)
-      metrics.network.clientSentBytes.increment(by: UInt64(message.count))
-    }
+    call.send(messages)
+    metrics.network.clientSentBytes.increment(by: UInt64(messages.messageBytes))
     stream.handle.connection.touch()
     if !stream.isBlocked, call.queuedBytes > Self.watchQueueBytesMax {
       watchStreams[id]?.isBlocked = true

@@ -9,7 +9,7 @@ import TLS
 /// What reaches the gateway from the rest of the member.
 enum GatewayInput: Sendable {
   case replies([StoreReply])
-  case watch([(stream: UInt64, messages: [Bytes])], WatchDeliveryCounts)
+  case watch([(stream: UInt64, messages: FramedMessages)], WatchDeliveryCounts)
   case part(id: UInt64, message: Bytes)
   case reads([RaftCore.ReadState])
   case softState(RaftCore.SoftState)

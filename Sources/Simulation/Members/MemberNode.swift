@@ -15,7 +15,7 @@ enum MemberOutput: Sendable {
   case persisted(UInt64)
   case logFailed(String)
   case replies([StoreReply])
-  case watch([(stream: UInt64, messages: [Bytes])])
+  case watch([(stream: UInt64, messages: FramedMessages)])
   case snapshotMade(MemberID, Snapshot?, path: String)
   case pause(StorePause)
   case announceLater

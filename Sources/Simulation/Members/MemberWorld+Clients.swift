@@ -204,7 +204,7 @@ extension MemberWorld {
   }
 
   func takeWatch(
-    _ deliveries: [(stream: UInt64, messages: [Bytes])], _ node: MemberNode
+    _ deliveries: [(stream: UInt64, messages: FramedMessages)], _ node: MemberNode
   ) throws(Violation) {
     for (stream, messages) in deliveries {
       guard

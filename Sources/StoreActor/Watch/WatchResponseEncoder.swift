@@ -3,7 +3,7 @@ package import Base
 /// Turns watch outputs into encoded etcdserverpb.WatchResponse messages. Usable on any thread.
 ///
 /// Events are spliced in as they were encoded once; only the header and the watch id differ between
-/// the watchers of a key.
+/// the watchers of a key, and the header of successive outputs is mostly the same.
 package struct WatchResponseEncoder: Sendable {
   /// etcd's limit for requests of the default size: 1.5 MiB + 512 KiB.
   package static let fragmentBytesDefault = 2 << 20
@@ -11,6 +11,10 @@ package struct WatchResponseEncoder: Sendable {
   /// Fields 1 and 2 of every header.
   private let identity: Bytes
   private let fragmentBytes: Int
+  /// The last header, as field 1 of a response, and what it says.
+  private var header: Bytes = []
+  private var headerRevision: Int64 = 0
+  private var headerTerm: Term = 0
   /// Header, watch id and fragment mark, at their longest.
   private var headBytesMax: Int { identity.count + 48 }
 
@@ -23,58 +27,72 @@ package struct WatchResponseEncoder: Sendable {
     writer.field(2, member)
     identity = writer.bytes
     self.fragmentBytes = fragmentBytes
+    header = encodedHeader()
   }
 
-  /// The messages of one output: one, or several if it is a batch to be cut.
+  /// Bytes of an output's messages, about.
+  package func expectedBytes(_ output: WatchOutput) -> Int {
+    guard case .events(let batch) = output else { return headBytesMax }
+    return batch.bytes + headBytesMax
+  }
+
+  /// Appends the messages of one output: one, or several if it is a batch to be cut.
   /// - Parameter term: the Raft term for the header.
-  package func encode(_ output: WatchOutput, term: Term) -> [Bytes] {
-    guard case .events(let batch) = output else {
-      var bytes = Bytes()
-      append(output, term: term, to: &bytes)
-      return [bytes]
-    }
-    let pieces = pieces(of: batch)
-    return pieces.map { piece in
-      var bytes = Bytes()
-      append(batch, piece, term: term, to: &bytes)
-      return bytes
-    }
-  }
-
-  /// Appends an output as one message, uncut.
-  package func append(_ output: WatchOutput, term: Term, to bytes: inout Bytes) {
-    let writer = ProtobufWriter(appendingTo: take(&bytes))
-    bytes = appended(output, term, writer)
-  }
-
-  /// Appends the part of a batch that `piece` selects as one message.
-  /// - Parameter piece: an element of `pieces(of:)`.
-  package func append(
-    _ batch: WatchBatch, _ piece: Range<Int>, term: Term, to bytes: inout Bytes
+  package mutating func frame(
+    _ output: WatchOutput, term: Term, into messages: inout FramedMessages
   ) {
-    let isLast = piece.upperBound == batch.events.count
-    if bytes.isEmpty {
-      // Only then: exact reservations would defeat the growth of a buffer that is filled in steps.
-      let isWhole = piece == batch.events.indices
-      let size = isWhole ? batch.bytes : batch.events[piece].reduce(0) { $0 + $1.encoded.count }
-      bytes.reserveCapacity(size + headBytesMax)
+    if output.headerRevision != headerRevision || term != headerTerm {
+      headerRevision = output.headerRevision
+      headerTerm = term
+      header = encodedHeader()
     }
-    var writer = ProtobufWriter(appendingTo: take(&bytes))
-    header(batch.headerRevision, term, &writer)
-    writer.field(2, signed: batch.watchID)
-    writer.field(7, !isLast)
-    for event in batch.events[piece] { writer.raw(event.encoded) }
-    bytes = writer.bytes
+    guard case .events(let batch) = output else {
+      return messages.append { appendControl(output, to: &$0) }
+    }
+    guard mayBeCut(batch) else {
+      return messages.append { append(batch, batch.events.indices, to: &$0) }
+    }
+    for piece in pieces(of: batch) { messages.append { append(batch, piece, to: &$0) } }
   }
 
-  /// How a batch is cut: index ranges of its events, one per message, in order. A single range
-  /// unless the watcher allows fragments and the response reaches the limit.
-  package func pieces(of batch: WatchBatch) -> [Range<Int>] {
+  /// The part of a batch that `piece` selects, as one message.
+  private func append(
+    _ batch: WatchBatch, _ piece: Range<Int>, to writer: inout ProtobufWriter
+  ) {
+    writer.raw(header)
+    writer.field(2, signed: batch.watchID)
+    writer.field(7, piece.upperBound < batch.events.count)
+    for position in piece { writer.raw(batch.events[position].encoded) }
+  }
+
+  private func appendControl(_ output: WatchOutput, to writer: inout ProtobufWriter) {
+    writer.raw(header)
+    switch output {
+    case .created(let watchID, _):
+      writer.field(2, signed: watchID)
+      writer.field(3, true)
+    case .refused(let reason, _):
+      writer.field(2, signed: -1)
+      writer.field(3, true)
+      writer.field(4, true)
+      writer.field(6, reason.utf8)
+    case .canceled(let watchID, _):
+      writer.field(2, signed: watchID)
+      writer.field(4, true)
+    case .compacted(let watchID, let compactRevision):
+      writer.field(2, signed: watchID)
+      writer.field(4, true)
+      writer.field(5, signed: compactRevision)
+    case .progress(let watchID, _):
+      writer.field(2, signed: watchID)
+    case .events: preconditionFailure("events are framed piece by piece")
+    }
+  }
+
+  /// How a batch is cut: index ranges of its events, one per message, in order.
+  private func pieces(of batch: WatchBatch) -> [Range<Int>] {
     let overhead = headBytesMax
     let count = batch.events.count
-    guard batch.fragment, count > 1, batch.bytes + overhead >= fragmentBytes else {
-      return [0..<count]
-    }
     var pieces: [Range<Int>] = []
     var start = 0
     var size = overhead
@@ -91,56 +109,31 @@ package struct WatchResponseEncoder: Sendable {
     return pieces
   }
 
-  private func appended(
-    _ output: WatchOutput, _ term: Term, _ start: consuming ProtobufWriter
-  ) -> Bytes {
-    var writer = start
-    switch output {
-    case .created(let watchID, let revision):
-      header(revision, term, &writer)
-      writer.field(2, signed: watchID)
-      writer.field(3, true)
-    case .refused(let reason, let revision):
-      header(revision, term, &writer)
-      writer.field(2, signed: -1)
-      writer.field(3, true)
-      writer.field(4, true)
-      writer.field(6, reason.utf8)
-    case .canceled(let watchID, let revision):
-      header(revision, term, &writer)
-      writer.field(2, signed: watchID)
-      writer.field(4, true)
-    case .compacted(let watchID, let compactRevision):
-      header(0, term, &writer)
-      writer.field(2, signed: watchID)
-      writer.field(4, true)
-      writer.field(5, signed: compactRevision)
-    case .events(let batch):
-      var bytes = writer.bytes
-      writer = ProtobufWriter()
-      append(batch, batch.events.indices, term: term, to: &bytes)
-      return bytes
-    case .progress(let watchID, let revision):
-      header(revision, term, &writer)
-      writer.field(2, signed: watchID)
+  /// Whether the watcher allows fragments and the response reaches the limit.
+  private func mayBeCut(_ batch: WatchBatch) -> Bool {
+    batch.fragment && batch.events.count > 1 && batch.bytes + headBytesMax >= fragmentBytes
+  }
+
+  private func encodedHeader() -> Bytes {
+    var content = ProtobufWriter(reserving: identity.count + 22)
+    content.raw(identity)
+    content.field(3, signed: headerRevision)
+    content.field(4, headerTerm)
+    var field = ProtobufWriter(reserving: content.bytes.count + 2)
+    field.field(1, always: content.bytes)
+    return field.bytes
+  }
+}
+
+extension WatchOutput {
+  /// 0 is left out.
+  fileprivate var headerRevision: Int64 {
+    switch self {
+    case .created(_, let revision), .refused(_, let revision), .canceled(_, let revision),
+      .progress(_, let revision):
+      revision
+    case .compacted: 0
+    case .events(let batch): batch.headerRevision
     }
-    return writer.bytes
-  }
-
-  private func header(_ revision: Int64, _ term: Term, _ writer: inout ProtobufWriter) {
-    var count = identity.count
-    if revision != 0 { count += 1 + ProtobufWriter.varintCount(UInt64(bitPattern: revision)) }
-    if term != 0 { count += 1 + ProtobufWriter.varintCount(term) }
-    writer.lengthPrefix(1, count)
-    writer.raw(identity)
-    writer.field(3, signed: revision)
-    writer.field(4, term)
-  }
-
-  /// Moves the array out, so that appending does not copy it.
-  private func take(_ bytes: inout Bytes) -> Bytes {
-    var taken = Bytes()
-    swap(&taken, &bytes)
-    return taken
   }
 }

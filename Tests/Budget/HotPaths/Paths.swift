@@ -211,7 +211,7 @@ struct RangePath {
 struct WatchPath {
   func run(_ count: Int) {
     var hub = WatchHub(currentRevision: 1, compactRevision: 0)
-    let encoder = WatchResponseEncoder(cluster: 1 << 60, member: 1 << 61)
+    var encoder = WatchResponseEncoder(cluster: 1 << 60, member: 1 << 61)
     for stream: UInt64 in 0..<20 {
       hub.openStream(id: stream)
       for _ in 0..<10 {
@@ -232,8 +232,9 @@ struct WatchPath {
         keyValue: writer.bytes)
       hub.notify([change], revision: revision) { _ in nil }
       for delivery in hub.takeOutput() {
-        var bytes = Bytes()
-        for each in delivery.outputs { encoder.append(each, term: 1, to: &bytes) }
+        var messages = FramedMessages(
+          expected: delivery.outputs.reduce(0) { $0 + encoder.expectedBytes($1) })
+        for each in delivery.outputs { encoder.frame(each, term: 1, into: &messages) }
       }
     }
   }

@@ -98,13 +98,13 @@ import Testing
     _ = hub.takeOutput()
     hub.notify([change("k", 2)], revision: 2) { _ in nil }
     let outputs = hub.takeOutput().flatMap(\.outputs)
-    let encoder = WatchResponseEncoder(cluster: 1 << 60, member: 1 << 61)
+    var encoder = WatchResponseEncoder(cluster: 1 << 60, member: 1 << 61)
     var total = 0
     let start = nanoseconds()
     for _ in 0..<100 {
-      var bytes = Bytes()
-      for output in outputs { encoder.append(output, term: 5, to: &bytes) }
-      total += bytes.count
+      var messages = FramedMessages()
+      for output in outputs { encoder.frame(output, term: 5, into: &messages) }
+      total += messages.messageBytes
     }
     let cost = (nanoseconds() - start) / 10_000
     print("encoding: \(cost) ns per response of \(total / 10_000) bytes")

@@ -76,6 +76,14 @@ import Testing
   private let encoder = WatchResponseEncoder(
     cluster: .max, member: 0x8000_0000_0000_0001, fragmentBytes: 300)
 
+  private func messages(_ output: WatchOutput, term: Term) -> [Bytes] {
+    var encoder = encoder
+    var framed = FramedMessages(expected: encoder.expectedBytes(output))
+    encoder.frame(output, term: term, into: &framed)
+    #expect(framed.count == Array(framed).count)
+    return Array(framed)
+  }
+
   private func expected(_ change: (inout Response) -> Void) -> Response {
     var response = Response(cluster: .max, member: 0x8000_0000_0000_0001, term: 3)
     change(&response)
@@ -83,7 +91,7 @@ import Testing
   }
 
   private func single(_ output: WatchOutput) throws -> Response {
-    let messages = encoder.encode(output, term: 3)
+    let messages = messages(output, term: 3)
     try #require(messages.count == 1)
     return try decode(messages[0])
   }
@@ -158,19 +166,29 @@ import Testing
   @Test func largeResponsesAreCutOnlyIfAllowed() throws {
     let values = [40, 40, 40, 500, 40, 40].map { String(repeating: "x", count: $0) }
     let whole = try batch(values, fragment: false)
-    #expect(encoder.encode(.events(whole), term: 3).count == 1)
-    let parts = try encoder.encode(.events(batch(values, fragment: true)), term: 3).map(decode)
+    #expect(messages(.events(whole), term: 3).count == 1)
+    let parts = try messages(.events(batch(values, fragment: true)), term: 3).map(decode)
     #expect(parts.map(\.events.count) == [3, 1, 3])
     #expect(parts.map(\.fragment) == [true, true, false])
     #expect(parts.allSatisfy { $0.revision == 3 && $0.term == 3 && $0.cluster == .max })
     #expect(
-      parts.flatMap(\.events) == (try decode(encoder.encode(.events(whole), term: 3)[0]).events))
+      parts.flatMap(\.events) == (try decode(messages(.events(whole), term: 3)[0]).events))
   }
 
-  @Test func appendingKeepsWhatIsThere() throws {
-    var bytes: Bytes = [1, 2, 3]
-    let output = WatchOutput.events(try batch(["1"], fragment: false))
-    encoder.append(output, term: 3, to: &bytes)
-    #expect(bytes == [1, 2, 3] + encoder.encode(output, term: 3)[0])
+  /// One encoder for many outputs, as a member has it: each gets its own header.
+  @Test func headersAreThoseOfTheirOutputs() throws {
+    var encoder = encoder
+    var framed = FramedMessages()
+    let batch = WatchOutput.events(try batch(["1"], fragment: false))
+    let outputs: [(WatchOutput, Term)] = [
+      (batch, 3), (.progress(watchID: 1, revision: 9), 3), (.progress(watchID: 2, revision: 9), 3),
+      (.progress(watchID: 2, revision: 9), 4), (.compacted(watchID: 1, compactRevision: 8), 4),
+      (batch, 4), (batch, 4),
+    ]
+    for (output, term) in outputs { encoder.frame(output, term: term, into: &framed) }
+    #expect(Array(framed) == outputs.flatMap { messages($0, term: $1) })
+    let headers = try framed.map(decode)
+    #expect(headers.map(\.revision) == [3, 9, 9, 9, 0, 3, 3])
+    #expect(headers.map(\.term) == [3, 3, 3, 4, 4, 4, 4])
   }
 }
