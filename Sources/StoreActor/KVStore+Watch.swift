@@ -26,12 +26,8 @@ extension KVStore {
     let term = machine.appliedTerm
     var counts = WatchDeliveryCounts()
     let deliveries = hub.takeOutput().map { delivery in
-      var messages = FramedMessages(
-        expected: delivery.outputs.reduce(0) { $0 + watchEncoder.expectedBytes($1) })
-      for output in delivery.outputs {
-        counts.count(output)
-        watchEncoder.frame(output, term: term, into: &messages)
-      }
+      for output in delivery.outputs { counts.count(output) }
+      let messages = watchEncoder.framed(delivery, term: term)
       counts.messages += messages.count
       return (delivery.stream, messages)
     }

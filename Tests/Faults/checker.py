@@ -235,11 +235,13 @@ class Checker:
 
     def check_refused(self):
         """A refusal must be one that the request deserves."""
+        begun = sorted((c.called, c.request.revision) for c in self.compactions)
+        highest = [0, *itertools.accumulate((revision for _, revision in begun), max)]
         for op in self.history.ops:
             if op.outcome != REFUSED or op.kind != "range" or op.code != "OUT_OF_RANGE":
                 continue
             wanted = op.request.revision
-            compacted = any(c.request.revision > wanted and c.called < op.returned for c in self.compactions)
+            compacted = highest[bisect.bisect_left(begun, (op.returned,))] > wanted
             future = op.request.serializable or bisect.bisect_left(self.first_seen, op.called, 0, self.last + 1) <= wanted
             if not compacted and not future:
                 self.report("C1", op.returned, f"neither compacted nor ahead: {op}")

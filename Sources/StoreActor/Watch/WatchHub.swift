@@ -204,7 +204,10 @@ package struct WatchHub: Sendable {
     for position in streamsWithOutput {
       var outputs: [WatchOutput] = []
       swap(&outputs, &streams[position].queue)
-      deliveries.append(WatchDelivery(stream: streams[position].id, outputs: outputs))
+      deliveries.append(
+        WatchDelivery(
+          stream: streams[position].id, outputs: outputs,
+          eventBytes: streams[position].queuedBytes))
       streams[position].queuedBatches = 0
       streams[position].queuedBytes = 0
       streams[position].mergeFrom = 0

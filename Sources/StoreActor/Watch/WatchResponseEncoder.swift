@@ -30,10 +30,12 @@ package struct WatchResponseEncoder: Sendable {
     header = encodedHeader()
   }
 
-  /// Bytes of an output's messages, about.
-  package func expectedBytes(_ output: WatchOutput) -> Int {
-    guard case .events(let batch) = output else { return headBytesMax }
-    return batch.bytes + headBytesMax
+  /// All messages of a stream's outputs.
+  package mutating func framed(_ delivery: WatchDelivery, term: Term) -> FramedMessages {
+    var messages = FramedMessages(
+      expected: delivery.eventBytes + delivery.outputs.count * headBytesMax)
+    for output in delivery.outputs { frame(output, term: term, into: &messages) }
+    return messages
   }
 
   /// Appends the messages of one output: one, or several if it is a batch to be cut.

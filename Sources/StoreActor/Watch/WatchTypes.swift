@@ -104,6 +104,8 @@ package enum WatchOutput: Sendable {
 package struct WatchDelivery: Sendable {
   package let stream: WatchHub.StreamID
   package let outputs: [WatchOutput]
+  /// Sum of the encoded events' sizes.
+  package let eventBytes: Int
 }
 
 /// A slice of history that lagging watchers need. The owner reads it and calls `catchUp`.

@@ -232,9 +232,7 @@ struct WatchPath {
         keyValue: writer.bytes)
       hub.notify([change], revision: revision) { _ in nil }
       for delivery in hub.takeOutput() {
-        var messages = FramedMessages(
-          expected: delivery.outputs.reduce(0) { $0 + encoder.expectedBytes($1) })
-        for each in delivery.outputs { encoder.frame(each, term: 1, into: &messages) }
+        _ = encoder.framed(delivery, term: 1)
       }
     }
   }
