@@ -84,9 +84,13 @@ class Context:
 
     def ready(self, member, timeout=25):
         """Waits until a started member serves."""
+        process = member.process
         try:
             member.wait_ready(timeout)
         except AssertionError as error:
+            if member.process is not process or member.stopped_on_purpose:
+                # Another fault has taken it at the same time, and starts it again.
+                return member.running
             self.problems.append(f"not ready: {error}"[:3000])
             if member.running:
                 return False
