@@ -170,11 +170,17 @@ extension Oracle {
     _ message: Message, of node: Node, _ nodes: [Node]
   ) throws(Violation) {
     let log = node.disk.log
+    // One sync may have made durable both the acknowledged entries and, behind them, what a later
+    // leader put in their place. To everybody else that is an acknowledgement that was long on its way.
+    guard log.hardState.term == message.term else { return }
     try require(
       message.index <= log.lastIndex, .ackAfterDurable,
       "\(node.id) acknowledges \(message.index), durable is \(log.lastIndex)")
     guard let term = log.term(at: message.index), message.index > log.base.index else { return }
-    if message.index >= node.acknowledged.index { node.acknowledged = (message.index, term) }
+    // What a later leader has replaced in memory is not bound to survive: its write is on the way.
+    if message.index >= node.acknowledged.index, node.core?.log.term(at: message.index) == term {
+      node.acknowledged = (message.index, term)
+    }
     guard let leader = nodes.first(where: { $0.id == message.to })?.core,
       leader.role == .leader, leader.term == message.term,
       let own = leader.log.term(at: message.index)
