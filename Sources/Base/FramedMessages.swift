@@ -38,7 +38,7 @@ package struct FramedMessages: Sendable {
   }
 
   private mutating func beginPiece() {
-    if let last = pieces.last { expected -= last.count }
+    if let last = pieces.last { expected = Swift.max(0, expected - last.count) }
     var piece: Bytes = []
     // The last message of a piece goes beyond its bound: room for an ordinary one.
     piece.reserveCapacity(Swift.min(expected, Self.pieceBytes + Self.pieceBytes / 16))

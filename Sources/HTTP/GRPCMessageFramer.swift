@@ -1,6 +1,8 @@
+import Base
+
 /// The five bytes before every gRPC message: compressed flag, length in network order.
 package enum GRPCMessageFramer {
-  package static let prefixBytes = 5
+  package static let prefixBytes = FramedMessages.prefixBytes
 
   /// Appends the prefix of a message of `count` bytes.
   package static func appendPrefix(
@@ -137,43 +139,32 @@ struct MessageQueue {
 
   private var prefix: Int { isFramed ? GRPCMessageFramer.prefixBytes : 0 }
 
-  mutating func append(_ message: [UInt8]) {
-    bytes += message.count + prefix
-    if hasHead {
-      tail.append(Entry(bytes: message, announces: message.count))
-    } else {
-      head = message
-      headAt = -prefix
-      headAnnounces = message.count
-      hasHead = true
-    }
-  }
+  mutating func append(_ message: [UInt8]) { append(message, announces: message.count) }
 
   /// Appends one message that comes in pieces, none of which is copied.
   mutating func append(_ first: [UInt8], _ rest: ArraySlice<[UInt8]>) {
-    let more = rest.reduce(0) { $0 + $1.count }
-    let isHead = !hasHead
-    append(first)
-    bytes += more
-    if isHead {
-      headAnnounces += more
-    } else {
-      tail[tail.count - 1] = Entry(bytes: first, announces: first.count + more)
-    }
-    for piece in rest { tail.append(Entry(bytes: piece, announces: nil)) }
+    append(first, announces: rest.reduce(first.count) { $0 + $1.count })
+    for piece in rest { append(piece, announces: nil) }
   }
 
   /// Appends whole messages that have their prefixes.
-  mutating func append(framed piece: [UInt8]) {
-    bytes += piece.count
+  mutating func append(framed piece: [UInt8]) { append(piece, announces: nil) }
+
+  private mutating func append(_ piece: [UInt8], announces: Int?) {
+    bytes += piece.count + (announces == nil ? 0 : prefix)
     if hasHead {
-      tail.append(Entry(bytes: piece, announces: nil))
+      tail.append(Entry(bytes: piece, announces: announces))
     } else {
-      head = piece
-      headAt = 0
-      headAnnounces = 0
       hasHead = true
+      begin(piece, announces: announces)
     }
+  }
+
+  /// Makes a piece the head.
+  private mutating func begin(_ piece: [UInt8], announces: Int?) {
+    head = piece
+    headAt = announces == nil ? 0 : -prefix
+    headAnnounces = announces ?? 0
   }
 
   mutating func removeAll() {
@@ -214,10 +205,8 @@ struct MessageQueue {
       hasHead = false
       return
     }
-    head = tail[tailAt].bytes
+    begin(tail[tailAt].bytes, announces: tail[tailAt].announces)
     tail[tailAt].bytes = []
-    headAt = tail[tailAt].announces == nil ? 0 : -prefix
-    headAnnounces = tail[tailAt].announces ?? 0
     tailAt += 1
     if tailAt == tail.count {
       tail.removeAll(keepingCapacity: true)

@@ -39,6 +39,13 @@ def check(history):
     return sorted(checker.violations)
 
 
+def highest_before(pairs):
+    """Tells the highest value of the pairs (time, value) before a time, 0 if there is none."""
+    pairs = sorted(pairs)
+    highest = [0, *itertools.accumulate((value for _, value in pairs), max)]
+    return lambda time: highest[bisect.bisect_left(pairs, (time,))]
+
+
 class Checker:
     def __init__(self, history):
         self.history, self.violations = history, []
@@ -235,13 +242,12 @@ class Checker:
 
     def check_refused(self):
         """A refusal must be one that the request deserves."""
-        begun = sorted((c.called, c.request.revision) for c in self.compactions)
-        highest = [0, *itertools.accumulate((revision for _, revision in begun), max)]
+        begun = highest_before((c.called, c.request.revision) for c in self.compactions)
         for op in self.history.ops:
             if op.outcome != REFUSED or op.kind != "range" or op.code != "OUT_OF_RANGE":
                 continue
             wanted = op.request.revision
-            compacted = highest[bisect.bisect_left(begun, (op.returned,))] > wanted
+            compacted = begun(op.returned) > wanted
             future = op.request.serializable or bisect.bisect_left(self.first_seen, op.called, 0, self.last + 1) <= wanted
             if not compacted and not future:
                 self.report("C1", op.returned, f"neither compacted nor ahead: {op}")
@@ -249,8 +255,7 @@ class Checker:
     # Phase C: each answer is right at its position.
 
     def check_answers(self):
-        done = sorted((c.returned, c.request.revision) for c in self.compactions if c.outcome == OK)
-        highest = list(itertools.accumulate((revision for _, revision in done), max))
+        done = highest_before((c.returned, c.request.revision) for c in self.compactions if c.outcome == OK)
         for op in self.history.ops:
             if op.outcome != OK or op.id not in self.positions:
                 continue
@@ -263,8 +268,7 @@ class Checker:
             if op.kind == "range" and op.request.revision > 0:
                 if op.request.revision > position // 2:
                     self.report("C1", op.returned, f"read of the future: {op}")
-                index = bisect.bisect_left(done, (op.called, 0))
-                if not op.request.serializable and index and highest[index - 1] > op.request.revision:
+                if not op.request.serializable and done(op.called) > op.request.revision:
                     self.report("C1", op.returned, f"read of a compacted revision: {op}")
 
     # Phase D: the order of revisions agrees with real time.

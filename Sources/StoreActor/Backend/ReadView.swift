@@ -141,11 +141,11 @@ package final class ReadView {
     _ body: (_ revision: Revision, _ isTombstone: Bool, _ record: UnsafeRawBufferPointer) -> Bool
   ) throws(BackendError) {
     let cursor = try TableCursor(environment, txn, .key)
-    var readAhead = try EdgeReadAhead(environment, txn)
+    var readAhead = part == .edges ? try EdgeReadAhead(environment, txn) : nil
     let start = RevisionKey.bytes(first)
     var entry = try start.withBuffer { (raw) throws(BackendError) in try cursor.seek(raw) }
     while let (key, value) = entry {
-      if part == .edges { try readAhead.visit((key, value)) }
+      try readAhead?.visit((key, value))
       guard let (revision, isTombstone) = RevisionKey.parse(key) else {
         throw .corrupted(file: environment.path, detail: "a key of the key table")
       }

@@ -215,19 +215,28 @@ final class LoadConnection: @unchecked Sendable {
     isDirty = false
     guard isOpen, let stream, stream.isWritable else { return }
     repeat {
-      output.removeAll(keepingCapacity: true)
-      while output.count < Self.writeBytes {
-        var piece: UnsafePointer<UInt8>?
-        let count = nghttp2_session_mem_send(session, &piece)
-        if count < 0 { return lose(String(cString: nghttp2_strerror(Int32(clamping: count)))) }
-        guard count > 0, let piece else { break }
-        output.append(contentsOf: UnsafeBufferPointer(start: piece, count: count))
-      }
+      guard takeOutput() else { return }
       if !output.isEmpty { output.withUnsafeBytes { stream.write($0) } }
       // A stream that is full asks for the rest itself.
     } while output.count >= Self.writeBytes && stream.isWritable
     if nghttp2_session_want_read(session) == 0, nghttp2_session_want_write(session) == 0 {
       lose("the server ended the connection")
     }
+  }
+
+  /// Fills ``output``; false if the connection is lost.
+  private func takeOutput() -> Bool {
+    output.removeAll(keepingCapacity: true)
+    while output.count < Self.writeBytes {
+      var piece: UnsafePointer<UInt8>?
+      let count = nghttp2_session_mem_send(session, &piece)
+      if count < 0 {
+        lose(String(cString: nghttp2_strerror(Int32(clamping: count))))
+        return false
+      }
+      guard count > 0, let piece else { break }
+      output.append(contentsOf: UnsafeBufferPointer(start: piece, count: count))
+    }
+    return true
   }
 }
