@@ -219,6 +219,7 @@ extension World {
         at: now + 100_000 + delay(options.messageDelay))
       return
     }
+    noteStall(node)
     if node.mustProve {
       let id = node.makeRequestID()
       oracle.reads[id] = oracle.ruledCommit

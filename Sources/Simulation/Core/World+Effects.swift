@@ -137,10 +137,18 @@ extension World {
 
   // MARK: - Time
 
+  private func tickInterval(of node: Node) -> UInt64 {
+    UInt64(options.tick) * 1_000_000 / UInt64(1000 + node.drift)
+  }
+
+  /// As the gateway's `StallGuard`: what comes first after a pause may be a tick, or a request.
+  func noteStall(_ node: Node) {
+    if now - node.lastTick > 3 * tickInterval(of: node) { node.mustProve = true }
+  }
+
   func tick(_ node: Node) throws(Violation) {
-    let interval = UInt64(options.tick) * 1_000_000 / UInt64(1000 + node.drift)
-    queue.add(.tick(node.slot, incarnation: node.incarnation), at: now + interval)
-    if now - node.lastTick > 3 * interval { node.mustProve = true }
+    queue.add(.tick(node.slot, incarnation: node.incarnation), at: now + tickInterval(of: node))
+    noteStall(node)
     node.lastTick = now
     node.ticks += 1
     node.core?.tick()
