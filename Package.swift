@@ -118,7 +118,8 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(name: "HTTPTests", dependencies: ["HTTP", "Base"], swiftSettings: settings),
     .testTarget(
-      name: "RaftActorTests", dependencies: ["RaftActor", "Base"], swiftSettings: settings),
+      name: "RaftActorTests", dependencies: ["RaftActor", "Actors", "Base"],
+      swiftSettings: settings),
     .testTarget(
       name: "StoreActorTests", dependencies: ["StoreActor", "Base", "EtcdAPI", protobuf],
       swiftSettings: settings),

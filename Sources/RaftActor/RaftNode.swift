@@ -145,6 +145,9 @@ package actor RaftNode {
   /// Proposals that wait for a leader, oldest first: an election is no reason to refuse them.
   private var parked: [(ids: [UInt64], payloads: [Bytes], tick: Int)] = []
   private var parkedBytes = 0
+  /// A leader whose connection broke, as long as nothing has come from it since: what is handed to
+  /// it now would be lost with it.
+  private var silentLeader: MemberID = 0
   private var ticks = 0
   /// A member that is alone need not wait for anybody's silence before it leads.
   private var campaignsWhenReady = false
@@ -196,7 +199,7 @@ package actor RaftNode {
         outlets?.proposalsDropped([id], reason)
       }
     case .readIndex(let id): core.readIndex(context: id.bigEndianBytes)
-    case .messages(let messages): for message in messages { core.step(message) }
+    case .messages(let messages): receive(messages)
     case .persisted(let sequence):
       persisted = max(persisted, sequence)
       core.persisted(sequence)
@@ -210,7 +213,9 @@ package actor RaftNode {
       core.applyConfChange(change)
     case .stored(let index): trimLog(stored: index)
     case .transferLeader(let target): core.transferLeader(to: target)
-    case .unreachable(let member): core.reportUnreachable(member)
+    case .unreachable(let member):
+      if member == core.leader { silentLeader = member }
+      core.reportUnreachable(member)
     case .snapshotMade(let member, let snapshot):
       if let snapshot {
         // If it is not wanted any more, the next one made for that member replaces its file.
@@ -226,8 +231,21 @@ package actor RaftNode {
     }
   }
 
+  private func receive(_ messages: [Message]) {
+    for message in messages {
+      core.step(message)
+      guard message.from == silentLeader, message.isFromLeader else { continue }
+      silentLeader = 0
+      proposeParked()
+    }
+  }
+
+  /// Whether what is proposed now has somewhere to go.
+  private var hasLeader: Bool { core.leader != 0 && core.leader != silentLeader }
+
   private func propose(_ ids: [UInt64], _ payloads: [Bytes], since tick: Int? = nil) {
-    guard case .dropped(let reason) = core.propose(payloads) else { return }
+    let outcome = hasLeader ? core.propose(payloads) : .dropped(.noLeader)
+    guard case .dropped(let reason) = outcome else { return }
     let bytes = payloads.reduce(0) { $0 + $1.count }
     guard reason != .overloaded, parkedBytes + bytes <= Self.parkedBytesMax else {
       outlets?.proposalsDropped(ids, reason)
@@ -254,7 +272,7 @@ package actor RaftNode {
       outlets?.proposalsDropped(first.ids, .noLeader)
       parked.removeFirst()
     }
-    guard core.leader != 0 else { return }
+    guard hasLeader else { return }
     let waiting = parked
     parked = []
     parkedBytes = 0
@@ -281,7 +299,7 @@ package actor RaftNode {
       if !effects.readStates.isEmpty { outlets.confirmReads(effects.readStates) }
       if let soft = effects.softState {
         outlets.softStateChanged(soft)
-        if soft.leader != 0 { proposeParked() }
+        proposeParked()
       }
       for member in effects.snapshotWanted { outlets.makeSnapshot(member) }
       releasePromises(to: outlets)

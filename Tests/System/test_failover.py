@@ -105,6 +105,29 @@ def test_kill_leader_under_load(api):
         expect_equal_hashes(api, cluster)
 
 
+def test_puts_to_followers_wait_for_the_next_leader(api):
+    """Nobody reigns for about a second after a leader's end: what a follower is asked then must not be
+    sent to the dead, or its caller would wait for nothing until the request timeout."""
+    with Cluster() as cluster:
+        leader = cluster.leader()
+        followers = [Client(api, m.endpoint) for m in cluster.members if m is not leader]
+        for client in followers:
+            client.put(b"warm", b"up")
+        leader.kill()
+        time.sleep(0.05)
+        puts = []
+        for number in range(20):
+            key = b"load/%d" % number
+            call = followers[number % 2].kv.Put.future(api.rpc.PutRequest(key=key, value=b"%d" % number), timeout=4)
+            puts.append(call)
+            time.sleep(0.02)
+        for call in puts:
+            call.result()
+        leader.start()
+        leader.wait_ready()
+        expect_all(api, cluster, {b"load/%d" % n: b"%d" % n for n in range(20)})
+
+
 def test_kill_all_at_once(api):
     with Cluster() as cluster:
         writers = [Writers(api, [m.endpoint], b"load/%d" % n) for n, m in enumerate(cluster.members)]

@@ -43,6 +43,10 @@ extension RaftCore {
       send(Message(kind: .appendResponse, to: message.from, term: term))
     case .preVote:
       send(Message(kind: .preVoteResponse, to: message.from, term: term, reject: true))
+    case .vote:
+      // Lets the candidate catch up with the term at once. Two members that lack votes of each other
+      // and raise their terms in turn might otherwise never stand in the same one.
+      send(Message(kind: .voteResponse, to: message.from, term: term, reject: true))
     default:
       break
     }

@@ -92,6 +92,9 @@ package struct Message: Equatable, Sendable {
       storageApply, storageApplyResponse, forgetLeader
   }
 
+  /// Only the leader of a term sends these.
+  var isFromLeader: Bool { kind == .append || kind == .heartbeat || kind == .snapshot }
+
   package var kind: Kind
   package var to: MemberID
   package var from: MemberID

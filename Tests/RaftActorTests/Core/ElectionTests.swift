@@ -142,8 +142,22 @@ import Testing
     #expect(
       effects?.sendAfterSync == [Message(kind: .appendResponse, to: 2, from: 1, term: 7)])
     #expect(
-      effects?.sendNow
-        == [Message(kind: .preVoteResponse, to: 3, from: 1, term: 7, reject: true)])
+      effects?.sendNow == [
+        Message(kind: .preVoteResponse, to: 3, from: 1, term: 7, reject: true),
+        Message(kind: .voteResponse, to: 3, from: 1, term: 7, reject: true),
+      ])
+  }
+
+  /// Without pre-vote a member that is behind in its log may be ahead in its term; were it silent to
+  /// one that could lead, the two might stand in turns for ever, each in a term of its own.
+  @Test func aCandidateOfALowerTermCatchesUp() {
+    var candidate = makeCore(1, members: [1, 2], entries: log(1, 1)) { $0.preVote = false }
+    candidate.campaign()
+    _ = take(&candidate)
+    candidate.step(Message(kind: .voteResponse, to: 1, from: 2, term: 7, reject: true))
+    #expect(candidate.role == .follower && candidate.term == 7)
+    candidate.campaign()
+    #expect(candidate.term == 8)
   }
 
   @Test func leaderWithoutQuorumStepsDown() {
