@@ -126,7 +126,9 @@ struct RequestTarget: FuzzTarget {
   }
 
   mutating func read(_ input: Bytes, _ random: inout SeededGenerator) {
-    _ = try? Etcdserverpb_TxnRequest(serializedBytes: input)
+    let plain = try? Etcdserverpb_TxnRequest(serializedBytes: input)
+    let read = try? Etcdserverpb_TxnRequest(decoding: input)
+    precondition(plain == read, "a transaction is read in two ways")
     _ = try? Etcdserverpb_WatchRequest(serializedBytes: input)
     _ = try? Etcdserverpb_RangeRequest(serializedBytes: input)
     if index > 5_000 {

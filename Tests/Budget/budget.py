@@ -14,7 +14,7 @@ import sys
 
 BUDGET = pathlib.Path(__file__).parent / "budget.json"
 # Operations in the two runs.
-COUNTS = {"put": (800, 2400), "follower": (800, 2400), "range": (100, 300), "watch": (4000, 20000)}
+COUNTS = {"put": (800, 2400), "follower": (800, 2400), "txn": (800, 2400), "range": (100, 300), "watch": (4000, 20000)}
 TOLERANCE = 1.05
 
 

@@ -166,8 +166,8 @@ extension ClientGateway {
   // MARK: - Writes
 
   private func put(_ handle: CallHandle, _ message: UnsafeRawBufferPointer) throws {
-    let request = try PutOutline(message)
-    guard hasSpace(for: request.cost) else { return refuseForSpace(handle) }
+    let request = try PutFields(parsing: message)
+    guard hasSpace(for: Int64(QuotaCost.bytes(request))) else { return refuseForSpace(handle) }
     try request.validate()
     let bytes = Bytes(message)
     remember(bytes, of: handle)
@@ -176,7 +176,7 @@ extension ClientGateway {
 
   private func txn(_ handle: CallHandle, _ message: UnsafeRawBufferPointer) throws {
     let bytes = Bytes(message)
-    let request = try Etcdserverpb_TxnRequest(serializedBytes: bytes)
+    let request = try Etcdserverpb_TxnRequest(decoding: bytes)
     remember(bytes, of: handle)
     guard hasSpace(for: Int64(QuotaCost.bytes(request))) else { return refuseForSpace(handle) }
     try RequestValidation.validate(request, maxOps: settings.maxTxnOps)
@@ -292,38 +292,5 @@ extension SwiftProtobuf.Message {
   /// Decodes a message that the session lends for the length of the call.
   init(copying message: UnsafeRawBufferPointer) throws {
     try self.init(serializedBytes: Bytes(message))
-  }
-}
-
-/// What the checks need to know of a put: read in place, since the request itself goes into the log
-/// as it came.
-struct PutOutline {
-  private var keyCount = 0
-  private var valueCount = 0
-  private var lease: Int64 = 0
-  private var ignoresValue = false
-  private var ignoresLease = false
-
-  init(_ message: UnsafeRawBufferPointer) throws(ProtobufError) {
-    var reader = ProtobufReader(message)
-    while let field = try reader.next() {
-      switch field.number {
-      case 1: keyCount = try field.buffer().count
-      case 2: valueCount = try field.buffer().count
-      case 3: lease = try field.int64()
-      case 5: ignoresValue = try field.bool()
-      case 6: ignoresLease = try field.bool()
-      default: break
-      }
-    }
-  }
-
-  /// By etcd's formula for the quota.
-  var cost: Int64 { Int64(256 + keyCount + valueCount) }
-
-  func validate() throws(KVError) {
-    if keyCount == 0 { throw .keyNotProvided }
-    if ignoresValue, valueCount > 0 { throw .valueProvided }
-    if ignoresLease, lease != 0 { throw .leaseProvided }
   }
 }

@@ -31,15 +31,15 @@ extension AuthState {
   /// - Parameter lessor: whoever writes a key under a lease may end that lease, and with it all keys
   ///   that hang on it: he must have the right to write those. nil = leases are not looked at.
   package func checkPut(
-    _ caller: AuthCaller, _ request: Etcdserverpb_PutRequest, _ lessor: Lessor?,
+    _ caller: AuthCaller, key: Bytes, lease: LeaseID, prevKv: Bool, _ lessor: Lessor?,
     rules: AuthRules = .complete
   ) throws(EtcdError) {
     guard isEnabled else { return }
-    let key = KeyRange.single(Bytes(request.key))
+    let key = KeyRange.single(key)
     try check(caller, .write, key)
     guard rules == .complete else { return }
-    try checkLease(caller, .write, request.lease, lessor)
-    if request.prevKv { try check(caller, .read, key) }
+    try checkLease(caller, .write, lease, lessor)
+    if prevKv { try check(caller, .read, key) }
   }
 
   package func checkDelete(
@@ -65,7 +65,10 @@ extension AuthState {
       for operation in operations {
         switch operation.request {
         case .requestRange(let range): try checkRange(caller, range)
-        case .requestPut(let put): try checkPut(caller, put, lessor, rules: rules)
+        case .requestPut(let put):
+          try checkPut(
+            caller, key: Bytes(put.key), lease: put.lease, prevKv: put.prevKv, lessor,
+            rules: rules)
         case .requestDeleteRange(let delete): try checkDelete(caller, delete)
         case .requestTxn(let nested):
           if rules == .complete { try checkTxn(caller, nested, lessor, rules: rules) }

@@ -62,7 +62,9 @@ extension KeyValueMachine {
   }
 
   func holds(_ compares: [Etcdserverpb_Compare]) -> Bool {
-    compares.allSatisfy { holds($0) }
+    // Not a closure: that would copy the machine, with a reference count for each of its parts.
+    for compare in compares where !holds(compare) { return false }
+    return true
   }
 
   private func holds(_ compare: Etcdserverpb_Compare) -> Bool {
@@ -176,7 +178,7 @@ extension KeyValueMachine {
         responses.append(read(range, step, at: place, responses.count, reader: &reader))
       case .requestPut(let put):
         reader.writesLeft -= 1
-        responses.append(.put(applyPut(put, step: &step, effects: &effects)))
+        responses.append(.put(applyPut(PutOperation(put), step: &step, effects: &effects)))
       case .requestDeleteRange(let delete):
         reader.writesLeft -= 1
         responses.append(.deleteRange(applyDelete(delete, step: &step, effects: &effects)))

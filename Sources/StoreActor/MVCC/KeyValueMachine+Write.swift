@@ -7,15 +7,14 @@ extension KeyValueMachine {
   ///
   /// - Throws: `leaseNotFound`, then `keyNotFound` (ignore flags on an absent key).
   package mutating func put(
-    _ request: Etcdserverpb_PutRequest, leaseExists: (LeaseID) -> Bool,
-    effects: inout ApplyEffects
+    _ put: PutOperation, leaseExists: (LeaseID) -> Bool, effects: inout ApplyEffects
   ) throws(KVError) -> PutResult {
-    if request.lease != 0 && !leaseExists(request.lease) { throw .leaseNotFound }
-    if request.ignoreValue || request.ignoreLease {
-      guard index.state(of: Bytes(request.key)) != nil else { throw .keyNotFound }
+    if put.lease != 0 && !leaseExists(put.lease) { throw .leaseNotFound }
+    if put.ignoreValue || put.ignoreLease {
+      guard index.state(of: put.key) != nil else { throw .keyNotFound }
     }
     var step = WriteStep(after: currentRevision)
-    let result = applyPut(request, step: &step, effects: &effects)
+    let result = applyPut(put, step: &step, effects: &effects)
     currentRevision = step.main
     return result
   }
@@ -53,45 +52,44 @@ extension KeyValueMachine {
   /// Writes one key. An ignore flag whose key has been deleted earlier in the same transaction (which
   /// validation misses for deletes without upper bound) acts as if the old value were empty.
   mutating func applyPut(
-    _ request: Etcdserverpb_PutRequest, step: inout WriteStep, effects: inout ApplyEffects
+    _ put: PutOperation, step: inout WriteStep, effects: inout ApplyEffects
   ) -> PutResult {
-    let key = Bytes(request.key)
+    let key = put.key
     let location = index.find(key)
     var old: Bytes?
     var oldLease: LeaseID = 0
     if let state = index.state(at: location),
-      state.isLeased || request.prevKv || request.ignoreValue
+      state.isLeased || put.prevKv || put.ignoreValue
     {
       let record = store.record(at: state.revision)
       if state.isLeased { oldLease = StoredKeyValue(record).lease }
       old = record
     }
-    let lease = request.ignoreLease ? oldLease : request.lease
+    let lease = put.ignoreLease ? oldLease : put.lease
     let revision = step.next()
     let state = index.put(key, at: location, revision: revision, isLeased: lease != 0)
     let record = Self.record(
-      key, state, request: request, keeping: request.ignoreValue ? old : nil, lease: lease)
+      state, put: put, keeping: put.ignoreValue ? old : nil, lease: lease)
     store.append(revision, isTombstone: false, record: record)
     if oldLease != lease {
       if oldLease != 0 { effects.leases.append(.detach(oldLease, key: key)) }
       if lease != 0 { effects.leases.append(.attach(lease, key: key)) }
     }
     effects.changes.append(Change(kind: .put, key: key, revision: revision, keyValue: record))
-    return PutResult(revision: revision.main, previous: request.prevKv ? old : nil)
+    return PutResult(revision: revision.main, previous: put.prevKv ? old : nil)
   }
 
   private static func record(
-    _ key: Bytes, _ state: KeyState, request: Etcdserverpb_PutRequest, keeping old: Bytes?,
-    lease: LeaseID
+    _ state: KeyState, put: PutOperation, keeping old: Bytes?, lease: LeaseID
   ) -> Bytes {
     func encode(_ value: UnsafeRawBufferPointer) -> Bytes {
-      key.withUnsafeBytes {
+      put.key.withUnsafeBytes {
         StoredKeyValue.encode(
           key: $0, createRevision: state.created, modRevision: state.revision.main,
           version: state.version, value: value, lease: lease)
       }
     }
-    guard let old else { return request.value.withUnsafeBytes { encode($0) } }
+    guard let old else { return put.value.withUnsafeBytes { encode($0) } }
     let fields = StoredKeyValue(old)
     return old.withUnsafeBytes { encode(UnsafeRawBufferPointer(rebasing: $0[fields.value])) }
   }

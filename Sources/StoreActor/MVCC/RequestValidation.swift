@@ -126,8 +126,18 @@ package enum QuotaCost {
   private static let putOverheadBytes = 256
 
   package static func bytes(_ request: Etcdserverpb_PutRequest) -> Int {
-    putOverheadBytes + request.key.count + request.value.count
+    putBytes(key: request.key.count, value: request.value.count)
   }
+
+  package static func bytes(_ put: PutFields) -> Int {
+    putBytes(key: put.key.count, value: put.value.count)
+  }
+
+  static func bytes(_ put: PutOperation) -> Int {
+    putBytes(key: put.key.count, value: put.value.count)
+  }
+
+  private static func putBytes(key: Int, value: Int) -> Int { putOverheadBytes + key + value }
 
   /// The dearer of the two branches, nested transactions included.
   package static func bytes(_ request: Etcdserverpb_TxnRequest) -> Int {

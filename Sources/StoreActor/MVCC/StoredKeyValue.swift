@@ -15,11 +15,11 @@ package struct StoredKeyValue: Equatable, Sendable {
     var reader = ProtobufReader(record)
     while let field = try reader.next() {
       switch field.number {
-      case 1: key = Self.range(of: try field.buffer(), in: record)
+      case 1: key = record.range(of: try field.buffer())
       case 2: createRevision = try field.int64()
       case 3: modRevision = try field.int64()
       case 4: version = try field.int64()
-      case 5: value = Self.range(of: try field.buffer(), in: record)
+      case 5: value = record.range(of: try field.buffer())
       case 6: lease = try field.int64()
       default: break
       }
@@ -38,13 +38,6 @@ package struct StoredKeyValue: Equatable, Sendable {
     } catch {
       preconditionFailure("a stored key-value has become unreadable: \(error)")
     }
-  }
-
-  private static func range(
-    of field: UnsafeRawBufferPointer, in record: UnsafeRawBufferPointer
-  ) -> Range<Int> {
-    guard let base = record.baseAddress, let start = field.baseAddress else { return 0..<0 }
-    return (start - base)..<(start - base + field.count)
   }
 
   // MARK: - Encoding

@@ -15,9 +15,9 @@ package struct ApplyCounts: Sendable {
   /// Seconds to live of the leases that were granted.
   package var grantedTTLs: [Int64] = []
 
-  mutating func count(_ put: Etcdserverpb_PutRequest) {
+  mutating func countPut(key: Int, value: Int) {
     puts += 1
-    putBytes += put.key.count + put.value.count
+    putBytes += key + value
   }
 
   /// Counts what of a transaction was run.
@@ -34,7 +34,7 @@ package struct ApplyCounts: Sendable {
     for (operation, response) in zip(operations, result.responses) {
       switch (operation.request, response) {
       case (.requestRange, _): ranges += 1
-      case (.requestPut(let put), _): count(put)
+      case (.requestPut(let put), _): countPut(key: put.key.count, value: put.value.count)
       case (.requestDeleteRange, _): deletes += 1
       case (.requestTxn(let nested), .txn(let inner)): countOperations(nested, inner)
       default: break

@@ -10,22 +10,16 @@ extension StateMachine {
   /// Requests on key-values and leases, in etcd's order of checks: alarms, rights, the request itself.
   /// One that exceeds this member's own quota runs all the same: members must stay equal.
   mutating func applyData(
-    _ kind: InternalRequestEnvelope.Kind, _ body: Bytes, _ caller: AuthCaller, isOwn: Bool,
+    _ kind: InternalRequestEnvelope.Kind, _ payload: ArraySlice<UInt8>, _ caller: AuthCaller, isOwn: Bool,
     hasSpace: (Int64) -> Bool, output: inout ApplyOutput
   ) throws -> Bytes {
+    if kind == .put {
+      return try applyPut(
+        try PutOperation(decoding: payload), caller, isOwn: isOwn, hasSpace: hasSpace,
+        output: &output)
+    }
+    let body = Bytes(payload)
     switch kind {
-    case .put:
-      let request = try Etcdserverpb_PutRequest(serializedBytes: body)
-      counts.count(request)
-      return try spending(Int64(QuotaCost.bytes(request)), hasSpace, &output) { machine, output in
-        if machine.auth.isEnabled {
-          try machine.auth.checkPut(caller, request, machine.lessor)
-        }
-        let result = try machine.kv.put(
-          request, leaseExists: { machine.lessor.contains($0) }, effects: &output.effects)
-        machine.bindLeases(output.effects)
-        return machine.responseEncoder.encode(result)
-      }
     case .deleteRange:
       counts.deletes += 1
       let request = try Etcdserverpb_DeleteRangeRequest(serializedBytes: body)
@@ -34,7 +28,7 @@ extension StateMachine {
       bindLeases(output.effects)
       return responseEncoder.encode(result)
     case .txn:
-      let request = try Etcdserverpb_TxnRequest(serializedBytes: body)
+      let request = try Etcdserverpb_TxnRequest(decoding: body)
       return try spending(Int64(QuotaCost.bytes(request)), hasSpace, &output) { machine, output in
         if machine.auth.isEnabled {
           try machine.auth.checkTxn(
@@ -65,6 +59,23 @@ extension StateMachine {
       counts.revokes += 1
       return try applyRevoke(body, caller, output: &output)
     default: preconditionFailure("\(kind) is no data request")
+    }
+  }
+
+  private mutating func applyPut(
+    _ put: PutOperation, _ caller: AuthCaller, isOwn: Bool, hasSpace: (Int64) -> Bool,
+    output: inout ApplyOutput
+  ) throws -> Bytes {
+    counts.countPut(key: put.key.count, value: put.value.count)
+    return try spending(Int64(QuotaCost.bytes(put)), hasSpace, &output) { machine, output in
+      if machine.auth.isEnabled {
+        try machine.auth.checkPut(
+          caller, key: put.key, lease: put.lease, prevKv: put.prevKv, machine.lessor)
+      }
+      let result = try machine.kv.put(
+        put, leaseExists: { machine.lessor.contains($0) }, effects: &output.effects)
+      machine.bindLeases(output.effects)
+      return isOwn ? machine.responseEncoder.encode(result) : []
     }
   }
 

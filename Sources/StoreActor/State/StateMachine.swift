@@ -220,17 +220,19 @@ package struct StateMachine<Records: RecordStore> {
     case .empty: break
     case .legacy(let request): applyLegacy(request, output: &output)
     case .request(let envelope):
-      let body = Bytes(entry.data[envelope.payload])
+      let payload = entry.data[envelope.payload]
       let outcome: StoreReply.Outcome
       do {
         outcome = .message(
-          try applyRequest(envelope, body, entry.index, hasSpace: hasSpace, output: &output))
+          try applyRequest(envelope, payload, entry.index, hasSpace: hasSpace, output: &output))
       } catch let error as EtcdError {
         outcome = .failure(error)
       } catch let error as KVError {
         outcome = .failure(EtcdError(error))
       } catch let error as LeaseError {
         outcome = .failure(EtcdError(error))
+      } catch let error as ProtobufError {
+        outcome = .failure(Self.unreadable(error))
       } catch let error as SwiftProtobufError {
         // Every member fails to read the same bytes: the entry has no effect on any of them.
         outcome = .failure(Self.unreadable(error))
@@ -262,7 +264,7 @@ package struct StateMachine<Records: RecordStore> {
   private func isOwn(_ id: UInt64) -> Bool { id >> 48 == callerBits }
 
   private mutating func applyRequest(
-    _ envelope: InternalRequestEnvelope, _ body: Bytes, _ index: LogIndex,
+    _ envelope: InternalRequestEnvelope, _ payload: ArraySlice<UInt8>, _ index: LogIndex,
     hasSpace: (Int64) -> Bool, output: inout ApplyOutput
   ) throws -> Bytes {
     guard let kind = envelope.kind else {
@@ -272,19 +274,19 @@ package struct StateMachine<Records: RecordStore> {
     case .range, .put, .deleteRange, .txn, .compaction, .leaseGrant, .leaseRevoke:
       guard !alarms.contains(.corrupt) else { throw EtcdError.corrupt }
       return try applyData(
-        kind, body, envelope.caller, isOwn: isOwn(envelope.requestID), hasSpace: hasSpace,
+        kind, payload, envelope.caller, isOwn: isOwn(envelope.requestID), hasSpace: hasSpace,
         output: &output)
-    case .leaseCheckpoint: return try applyCheckpoint(body, output: &output)
-    case .alarm: return try applyAlarm(body, output: &output)
+    case .leaseCheckpoint: return try applyCheckpoint(Bytes(payload), output: &output)
+    case .alarm: return try applyAlarm(Bytes(payload), output: &output)
     case .clusterVersionSet, .clusterMemberAttributesSet, .downgradeInfoSet:
-      if try membership.apply(kind, body) { storeMembership(output: &output) }
+      if try membership.apply(kind, Bytes(payload)) { storeMembership(output: &output) }
       return []
     case .downgradeVersionTest: return []
     case .authEnable, .authDisable, .authenticate, .authStatus, .authUserAdd, .authUserDelete,
       .authUserGet, .authUserChangePassword, .authUserGrantRole, .authUserRevokeRole,
       .authUserList, .authRoleList, .authRoleAdd, .authRoleDelete, .authRoleGet,
       .authRoleGrantPermission, .authRoleRevokePermission:
-      return try applyAuth(kind, body, envelope.caller, index, output: &output)
+      return try applyAuth(kind, Bytes(payload), envelope.caller, index, output: &output)
     }
   }
 

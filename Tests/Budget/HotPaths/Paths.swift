@@ -17,6 +17,20 @@ func putRequest(_ number: Int) -> Bytes {
   return writer.bytes
 }
 
+/// "If the key's version is above -1, put it": a transaction as locks and controllers send them.
+func txnRequest(_ number: Int) -> Bytes {
+  var compare = ProtobufWriter()
+  compare.field(1, always: 1)
+  compare.field(3, key(number))
+  compare.field(4, signed: -1)
+  var operation = ProtobufWriter()
+  operation.field(2, putRequest(number))
+  var writer = ProtobufWriter()
+  writer.field(1, compare.bytes)
+  writer.field(2, operation.bytes)
+  return writer.bytes
+}
+
 func makeMachine() -> StateMachine<MemoryRecordStore> {
   StateMachine(
     settings: .init(member: member, cluster: 7, maxLearners: 1),
@@ -130,16 +144,24 @@ final class PutPath: GRPCServerDelegate {
   }
 }
 
-/// A put on a follower: message bytes in, log, acknowledgement bytes out, store.
+/// A put, or a transaction with one, on a follower: message bytes in, log, acknowledgement bytes out, store.
 final class FollowerPath {
   private static let batch = 16
 
+  private let kind: InternalRequestEnvelope.Kind
   private let log: WriteAheadLog
   private var follower = makeCore(2, voters: [1, 2])
   private var machine = makeMachine()
   private var output = ApplyOutput()
 
-  init() throws { log = try makeLog() }
+  init(_ kind: InternalRequestEnvelope.Kind) throws {
+    self.kind = kind
+    log = try makeLog()
+  }
+
+  private func request(_ number: Int) -> Bytes {
+    kind == .txn ? txnRequest(number) : putRequest(number)
+  }
 
   func run(_ count: Int) throws {
     defer { removeLog() }
@@ -149,7 +171,7 @@ final class FollowerPath {
         Entry(
           term: 1, index: index + LogIndex(offset) + 1,
           data: InternalRequestEnvelope.wrap(
-            .put, payload: putRequest(first + offset), requestID: UInt64(first + offset + 1)))
+            kind, payload: request(first + offset), requestID: UInt64(first + offset + 1)))
       }
       let message = Message(
         kind: .append, to: 2, from: 1, term: 1, logTerm: index == 0 ? 0 : 1, index: index,

@@ -9,12 +9,13 @@ import RaftActor
 import StoreActor
 
 guard CommandLine.arguments.count == 3, let count = Int(CommandLine.arguments[2]) else {
-  print("usage: hot-paths put|follower|range|watch COUNT")
+  print("usage: hot-paths put|follower|txn|range|watch COUNT")
   exit(2)
 }
 switch CommandLine.arguments[1] {
 case "put": try PutPath().run(count)
-case "follower": try FollowerPath().run(count)
+case "follower": try FollowerPath(.put).run(count)
+case "txn": try FollowerPath(.txn).run(count)
 case "range": RangePath().run(count)
 case "watch": WatchPath().run(count)
 default:

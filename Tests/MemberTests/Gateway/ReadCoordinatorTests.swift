@@ -81,12 +81,4 @@ import Testing
   @Test func everyMethodHasItsOwnCounters() {
     #expect(Set(GatewayMethod.allCases.map(\.metricsIndex)).count == GatewayMethod.allCases.count)
   }
-
-  @Test func putsAreOutlinedWithoutDecoding() throws {
-    // key "k", value "vv", lease 5, ignore_lease.
-    let message: Bytes = [10, 1, 107, 18, 2, 118, 118, 24, 5, 48, 1]
-    let outline = try message.withUnsafeBytes { try PutOutline($0) }
-    #expect(outline.cost == 256 + 3)
-    #expect(throws: KVError.leaseProvided) { try outline.validate() }
-  }
 }

@@ -162,3 +162,12 @@ extension Change {
     "\(kind == .put ? "PUT" : "DELETE") \(StoreActorTests.text(keyValue))@\(revision.main).\(revision.sub)"
   }
 }
+
+extension KeyValueMachine {
+  mutating func put(
+    _ request: Etcdserverpb_PutRequest, leaseExists: (LeaseID) -> Bool,
+    effects: inout ApplyEffects
+  ) throws(KVError) -> PutResult {
+    try put(PutOperation(request), leaseExists: leaseExists, effects: &effects)
+  }
+}
