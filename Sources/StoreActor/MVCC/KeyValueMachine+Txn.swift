@@ -26,19 +26,10 @@ extension KeyValueMachine {
     var reader = TxnReader(reads)
     // All puts first, then all ranges: of two mistakes, etcd reports that of the put.
     var position = 0
-    try check(request, path, &position) { (operation) throws(KVError) in
-      switch operation {
-      case .requestPut(let put):
-        try checkPut(put, leaseExists: leaseExists)
-        reader.writesLeft += 1
-      case .requestDeleteRange: reader.writesLeft += 1
-      default: break
-      }
-    }
+    try checkPuts(
+      request, path, &position, leaseExists: leaseExists, writes: &reader.writesLeft)
     position = 0
-    try check(request, path, &position) { (operation) throws(KVError) in
-      if case .requestRange(let range) = operation { try checkRange(range) }
-    }
+    try checkRanges(request, path, &position)
     var step = WriteStep(after: currentRevision)
     position = 0
     var result = run(
@@ -128,18 +119,37 @@ extension KeyValueMachine {
 
   // MARK: - Checks
 
-  /// Visits the operations on the taken path, in order.
-  private func check(
+  /// Checks the puts on the taken path, in order, and counts what will write.
+  private func checkPuts(
     _ request: Etcdserverpb_TxnRequest, _ path: [Bool], _ position: inout Int,
-    each: (Etcdserverpb_RequestOp.OneOf_Request) throws(KVError) -> Void
+    leaseExists: (LeaseID) -> Bool, writes: inout Int
   ) throws(KVError) {
     let succeeded = path[position]
     position += 1
     for operation in succeeded ? request.success : request.failure {
       switch operation.request {
-      case .requestTxn(let nested): try check(nested, path, &position, each: each)
-      case .some(let leaf): try each(leaf)
-      case nil: break
+      case .requestTxn(let nested):
+        try checkPuts(nested, path, &position, leaseExists: leaseExists, writes: &writes)
+      case .requestPut(let put):
+        try checkPut(put, leaseExists: leaseExists)
+        writes += 1
+      case .requestDeleteRange: writes += 1
+      case .requestRange, nil: break
+      }
+    }
+  }
+
+  /// Checks the ranges on the taken path, in order.
+  private func checkRanges(
+    _ request: Etcdserverpb_TxnRequest, _ path: [Bool], _ position: inout Int
+  ) throws(KVError) {
+    let succeeded = path[position]
+    position += 1
+    for operation in succeeded ? request.success : request.failure {
+      switch operation.request {
+      case .requestTxn(let nested): try checkRanges(nested, path, &position)
+      case .requestRange(let range): try checkRange(range)
+      case .requestPut, .requestDeleteRange, nil: break
       }
     }
   }

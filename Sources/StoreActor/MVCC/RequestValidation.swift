@@ -30,8 +30,19 @@ package enum RequestValidation {
     _ request: Etcdserverpb_TxnRequest, maxOps: Int
   ) throws(KVError) {
     try validateOperations(request, maxOps: maxOps)
-    _ = try WriteSet(of: request.success)
-    _ = try WriteSet(of: request.failure)
+    try validateKeys(request.success)
+    try validateKeys(request.failure)
+  }
+
+  private static func validateKeys(_ operations: [Etcdserverpb_RequestOp]) throws(KVError) {
+    if operations.count > 1 || operations.first.map(isTransaction) == true {
+      _ = try WriteSet(of: operations)
+    }
+  }
+
+  /// The only operation that may write a key twice on its own.
+  private static func isTransaction(_ operation: Etcdserverpb_RequestOp) -> Bool {
+    if case .requestTxn = operation.request { true } else { false }
   }
 
   private static func validateOperations(
@@ -40,15 +51,20 @@ package enum RequestValidation {
     let most = max(request.compare.count, request.success.count, request.failure.count)
     if most > maxOps { throw .tooManyOps }
     for compare in request.compare where compare.key.isEmpty { throw .keyNotProvided }
-    for branch in [request.success, request.failure] {
-      for operation in branch {
-        switch operation.request {
-        case .requestRange(let range): try validate(range)
-        case .requestPut(let put): try validate(put)
-        case .requestDeleteRange(let delete): try validate(delete)
-        case .requestTxn(let nested): try validateOperations(nested, maxOps: maxOps - most)
-        case nil: throw .keyNotFound
-        }
+    try validate(request.success, maxOps: maxOps - most)
+    try validate(request.failure, maxOps: maxOps - most)
+  }
+
+  private static func validate(
+    _ operations: [Etcdserverpb_RequestOp], maxOps: Int
+  ) throws(KVError) {
+    for operation in operations {
+      switch operation.request {
+      case .requestRange(let range): try validate(range)
+      case .requestPut(let put): try validate(put)
+      case .requestDeleteRange(let delete): try validate(delete)
+      case .requestTxn(let nested): try validateOperations(nested, maxOps: maxOps)
+      case nil: throw .keyNotFound
       }
     }
   }

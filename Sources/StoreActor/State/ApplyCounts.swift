@@ -31,13 +31,14 @@ package struct ApplyCounts: Sendable {
     _ request: Etcdserverpb_TxnRequest, _ result: TxnResult
   ) {
     let operations = result.succeeded ? request.success : request.failure
-    for (operation, response) in zip(operations, result.responses) {
-      switch (operation.request, response) {
-      case (.requestRange, _): ranges += 1
-      case (.requestPut(let put), _): countPut(key: put.key.count, value: put.value.count)
-      case (.requestDeleteRange, _): deletes += 1
-      case (.requestTxn(let nested), .txn(let inner)): countOperations(nested, inner)
-      default: break
+    for (number, operation) in operations.enumerated() {
+      switch operation.request {
+      case .requestRange: ranges += 1
+      case .requestPut(let put): countPut(key: put.key.count, value: put.value.count)
+      case .requestDeleteRange: deletes += 1
+      case .requestTxn(let nested):
+        if case .txn(let inner) = result.responses[number] { countOperations(nested, inner) }
+      case nil: break
       }
     }
   }
