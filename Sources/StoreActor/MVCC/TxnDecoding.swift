@@ -82,7 +82,8 @@ private enum UsualTxn {
       guard operation.request == nil else { throw Unusual() }
       let content = try field.buffer()
       switch field.number {
-      case 1: operation.requestRange = try Etcdserverpb_RangeRequest(serializedBytes: Bytes(content))
+      case 1:
+        operation.requestRange = try Etcdserverpb_RangeRequest(serializedBytes: Bytes(content))
       case 2: operation.requestPut = try readPut(content)
       case 3:
         operation.requestDeleteRange =

@@ -10,7 +10,8 @@ extension StateMachine {
   /// Requests on key-values and leases, in etcd's order of checks: alarms, rights, the request itself.
   /// One that exceeds this member's own quota runs all the same: members must stay equal.
   mutating func applyData(
-    _ kind: InternalRequestEnvelope.Kind, _ payload: ArraySlice<UInt8>, _ caller: AuthCaller, isOwn: Bool,
+    _ kind: InternalRequestEnvelope.Kind, _ payload: ArraySlice<UInt8>, _ caller: AuthCaller,
+    isOwn: Bool,
     hasSpace: (Int64) -> Bool, output: inout ApplyOutput
   ) throws -> Bytes {
     if kind == .put {

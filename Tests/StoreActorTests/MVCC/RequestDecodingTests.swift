@@ -101,7 +101,8 @@ import Testing
     for _ in 0..<20_000 {
       var bytes = good
       for _ in 0...Int(generator.next() % 3) {
-        bytes[Int(generator.next() % UInt64(bytes.count))] = UInt8(truncatingIfNeeded: generator.next())
+        bytes[Int(generator.next() % UInt64(bytes.count))] = UInt8(
+          truncatingIfNeeded: generator.next())
       }
       if generator.next() % 4 == 0 { bytes.removeLast(Int(generator.next() % UInt64(bytes.count))) }
       let plain = try? Etcdserverpb_TxnRequest(serializedBytes: bytes)
