@@ -17,6 +17,8 @@ package struct EventLoopError: Error, Sendable, Equatable, CustomStringConvertib
 /// leave new work behind; (3) the wait for I/O, which does not block if work is left over;
 /// (4) I/O, wake-up, signal and child callbacks; (5) close callbacks. So the hooks run after all
 /// callbacks of (4), (5) and (1) and after the work these have queued, just before the loop blocks.
+/// Where thousands of sockets are ready at once, work and hooks run after every
+/// ``readsBetweenHooksMax`` of them, too: what the first have brought does not wait for the last.
 ///
 /// Work queued on the loop thread costs no system call: the loop drains before it blocks. Work from
 /// other threads wakes the loop only if it may be blocked, once.
@@ -69,6 +71,10 @@ package final class EventLoop: ActorExecutor, @unchecked Sendable {
   private var batchHead = 0
   private var idleActive = false
   private var hooks: ContiguousArray<() -> Void> = []
+  /// Sockets read before what they brought is seen to. Fewer cost a sync of the log, and messages to
+  /// followers, more often.
+  package var readsBetweenHooksMax = 512
+  private var readsSinceHooks = 0
   private var resources: [UInt64: any LoopResource] = [:]
   private var lastResource: UInt64 = 0
   private let thread = Mutex<pthread_t?>(nil)
@@ -231,11 +237,7 @@ package final class EventLoop: ActorExecutor, @unchecked Sendable {
     var mustStop = false
     for _ in 0..<Self.roundsPerTurnMax {
       let emptied = drain(&budget)
-      var index = 0
-      while index < hooks.count {
-        hooks[index]()
-        index += 1
-      }
+      runHooks()
       (mayBlock, mustStop) = shared.withLock { shared in
         shared.asleep = emptied && shared.items.isEmpty
         return (shared.asleep, shared.stopRequested)
@@ -251,6 +253,24 @@ package final class EventLoop: ActorExecutor, @unchecked Sendable {
       uv_idle_start(idle, eventLoopIdles)
       idleActive = true
     }
+  }
+
+  private func runHooks() {
+    readsSinceHooks = 0
+    var index = 0
+    while index < hooks.count {
+      hooks[index]()
+      index += 1
+    }
+  }
+
+  /// A socket has been read, and its owner has seen to the bytes. Called last in libuv's callback.
+  func didReadSocket() {
+    readsSinceHooks += 1
+    guard readsSinceHooks >= readsBetweenHooksMax else { return }
+    var budget = Budget(deadline: monotonicNanoseconds() + Self.workNanosecondsPerTurnMax)
+    _ = drain(&budget)
+    runHooks()
   }
 
   /// Runs queued work; false if the budget ended first.

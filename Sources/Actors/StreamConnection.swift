@@ -383,7 +383,9 @@ private func streamAllocates(
 private func streamReads(
   _ stream: UnsafeMutablePointer<uv_stream_t>?, _ count: Int, _ buffer: UnsafePointer<uv_buf_t>?
 ) {
-  connection(stream?.pointee.data)?.didRead(count, buffer)
+  guard let connection = connection(stream?.pointee.data) else { return }
+  connection.didRead(count, buffer)
+  connection.loop.didReadSocket()
 }
 
 private func streamWrote(_ request: UnsafeMutablePointer<uv_write_t>?, _ status: Int32) {

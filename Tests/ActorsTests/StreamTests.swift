@@ -88,6 +88,30 @@ extension ActorsSuite {
       return descriptor
     }
 
+    /// With thousands of sockets ready, what the first have brought does not wait for the last.
+    @Test func hooksRunBetweenReads() throws {
+      let loop = try EventLoop()
+      loop.readsBetweenHooksMax = 3
+      var (reads, sinceHooks, most) = (0, 0, 0)
+      loop.onTurnEnd { sinceHooks = 0 }
+      let listener = try Listener.listen(on: .tcp(host: "127.0.0.1", port: 0), loop: loop) {
+        server in
+        server.startReading(
+          onBytes: { _ in
+            reads += 1
+            sinceHooks += 1
+            most = max(most, sinceHooks)
+            if reads == 20 { loop.stop() }
+          },
+          onEnd: { _ in server.close() })
+      }
+      let clients = (0..<20).map { _ in connected(to: listener.boundPort) }
+      for client in clients { #expect(write(client, "x", 1) == 1) }
+      run(loop)
+      #expect(reads == 20 && most == 3)
+      for client in clients { close(client) }
+    }
+
     @Test func aResetEndsAConnectionThatItsOwnerHasLeft() throws {
       let loop = try EventLoop()
       let listener = try Listener.listen(on: .tcp(host: "127.0.0.1", port: 0), loop: loop) {

@@ -206,7 +206,7 @@ extension ClientGateway {
     _ kind: InternalRequestEnvelope.Kind, _ payload: Bytes, _ waiter: Waiter,
     caller: AuthCaller = .anonymous, neverExpires: Bool = false
   ) throws(EtcdError) {
-    guard raftStatus.commit <= storeStatus.applied + Self.applyLagMax,
+    guard !applyLag.refuses(commit: raftStatus.commit, applied: storeStatus.applied),
       waiters.writes < Self.pendingWritesMax, waiters.writeBytes < Self.pendingBytesMax
     else { throw .tooManyRequests }
     let id = ids.next()

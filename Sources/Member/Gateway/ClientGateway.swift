@@ -85,8 +85,6 @@ struct GatewayOutlets: Sendable {
 /// is answered in one turn leaves with one write per connection.
 actor ClientGateway {
   static let inboxLimit = 1 << 20
-  /// Entries between commit and apply beyond which writes are refused, as in etcd.
-  static let applyLagMax: UInt64 = 5000
   /// Writes that may wait for their entry to be applied, and their bytes.
   static let pendingWritesMax = 200_000
   static let pendingBytesMax = 512 << 20
@@ -153,6 +151,7 @@ actor ClientGateway {
   var hasEarlyTokens = false
   var ticks = 0
   var stall: StallGuard
+  var applyLag = ApplyLag()
   var leaderlessTicks = 0
   /// As of this turn's beginning; cheap to ask per request.
   var raftStatus: RaftCore.Status
@@ -322,6 +321,8 @@ actor ClientGateway {
     ticks += 1
     let now = executor.now
     stall.tick(now: now, id: ids.next())
+    refreshStatus()
+    applyLag.tick(now: now, commit: raftStatus.commit, applied: storeStatus.applied)
     waiters.expired(now: now).forEach { expire($0) }
     // Clients watch their deadlines themselves; this is for those that do not.
     if ticks % 5 == 0 { waiters.overdue(now: now).forEach { endOverdue($0.id, $0.entry) } }
