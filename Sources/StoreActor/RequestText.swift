@@ -22,6 +22,13 @@ package enum RequestText {
     bounded(text(kind, message))
   }
 
+  /// A client's request in the data of the entry that it has become; nil if there is none.
+  package static func request(inEntry data: Bytes) -> String? {
+    guard case .request(let envelope)? = try? EntryPayload(data), let kind = envelope.kind
+    else { return nil }
+    return request(kind, Bytes(data[envelope.payload]))
+  }
+
   private static func bounded(_ text: String) -> String {
     text.count > charactersMax ? text.prefix(charactersMax) + "..." : text
   }

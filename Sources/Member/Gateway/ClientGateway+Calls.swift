@@ -14,7 +14,7 @@ extension ClientGateway {
       return call.finish(GatewayMethod.unknown(path: call.path))
     }
     let handle = CallHandle(
-      call: call, connection: connection, method: method, startedAt: executor.now)
+      call: call, connection: connection, method: method, startedAt: turnBegan)
     call.userData = CallBox(handle)
     metrics.grpc.methods[method.metricsIndex].started.increment()
     connection.countRequest(call, method, metrics.server.clientRequests)
@@ -125,7 +125,7 @@ extension ClientGateway {
     if let id = box?.concurrency { leaveConcurrency(id) }
     handle.call.userData = nil
     handle.connection.touch()
-    let took = executor.now - handle.startedAt
+    let took = turnBegan - handle.startedAt
     metrics.grpc.methods[handle.method.metricsIndex].handlingTime?.observe(Double(took) / 1e9)
     requestTimes.observe(handle.method, succeeded: code == 0, nanoseconds: took)
     guard took > slowCallMin, !handle.method.mayLast else { return }
@@ -142,14 +142,12 @@ extension ClientGateway {
   // MARK: - Answers from the store
 
   func answer(_ reply: StoreReply) {
-    guard let entry = waiters.take(reply.id) else { return }
-    guard !reply.rest.isEmpty, case .message(let first) = reply.outcome else {
-      return answer(entry.waiter, reply.outcome)
-    }
-    if case .call(let handle) = entry.waiter {
+    guard let waiter = waiters.take(reply.id)?.waiter else { return }
+    guard case .message(let first) = reply.outcome else { return answer(waiter, reply.outcome) }
+    if case .call(let handle) = waiter {
       self.reply(handle, first, rest: reply.rest)
     } else {
-      answer(entry.waiter, .message(first + reply.rest.joined()))
+      answer(waiter, .message(reply.rest.isEmpty ? first : first + reply.rest.joined()))
     }
   }
 
@@ -260,6 +258,8 @@ final class CallBox {
   var requestBytes = 0
   /// The message of a short request, for the log if it turns out to be slow.
   var request: Bytes?
+  /// It is kept as the entry that it has become.
+  var requestIsEntry = false
   /// Its request waits for its token; what arrives behind it waits as well.
   var isParked = false
   var behindParked: [Bytes] = []

@@ -98,7 +98,7 @@ extension ClientGateway {
     neverExpires: Bool = false
   ) -> UInt64 {
     let id = ids.next()
-    let now = executor.now
+    let now = turnBegan
     waiters.add(
       id, waiter, now: now, deadline: neverExpires ? nil : now + settings.requestTimeout)
     storeReads.append(StoreRead(id: id, kind: kind, caller: caller))
@@ -119,7 +119,7 @@ extension ClientGateway {
     _ kind: StoreRead.Kind, _ waiter: Waiter, caller: AuthCaller? = nil
   ) -> UInt64 {
     let id = ids.next()
-    let now = executor.now
+    let now = turnBegan
     // The round has a time limit of its own; a long range may take longer than that.
     waiters.add(id, waiter, now: now, deadline: nil)
     reads.add(StoreRead(id: id, kind: kind, caller: caller), now: now)
@@ -169,9 +169,15 @@ extension ClientGateway {
     let request = try PutFields(parsing: message)
     guard hasSpace(for: Int64(QuotaCost.bytes(request))) else { return refuseForSpace(handle) }
     try request.validate()
-    let bytes = Bytes(message)
-    remember(bytes, of: handle)
-    try propose(.put, bytes, .call(handle), caller: try caller(of: handle))
+    let caller = try caller(of: handle)
+    try refuseBacklog()
+    let id = ids.next()
+    // Straight from the connection's buffer into the entry: the only copy.
+    let entry = InternalRequestEnvelope.wrap(
+      field: InternalRequestEnvelope.Kind.put.rawValue, payload: message, requestID: id,
+      username: caller.username, authRevision: caller.revision)
+    remember(entry: entry, of: handle)
+    try propose(entry: entry, id, .call(handle))
   }
 
   private func txn(_ handle: CallHandle, _ message: UnsafeRawBufferPointer) throws {
@@ -206,15 +212,25 @@ extension ClientGateway {
     _ kind: InternalRequestEnvelope.Kind, _ payload: Bytes, _ waiter: Waiter,
     caller: AuthCaller = .anonymous, neverExpires: Bool = false
   ) throws(EtcdError) {
-    guard !applyLag.refuses(commit: raftStatus.commit, applied: storeStatus.applied),
-      waiters.writes < Self.pendingWritesMax, waiters.writeBytes < Self.pendingBytesMax
-    else { throw .tooManyRequests }
+    try refuseBacklog()
     let id = ids.next()
     let entry = InternalRequestEnvelope.wrap(
       kind, payload: payload, requestID: id, username: caller.username,
       authRevision: caller.revision)
+    try propose(entry: entry, id, waiter, neverExpires: neverExpires)
+  }
+
+  private func refuseBacklog() throws(EtcdError) {
+    guard !applyLag.refuses(commit: raftStatus.commit, applied: storeStatus.applied),
+      waiters.writes < Self.pendingWritesMax, waiters.writeBytes < Self.pendingBytesMax
+    else { throw .tooManyRequests }
+  }
+
+  private func propose(
+    entry: Bytes, _ id: UInt64, _ waiter: Waiter, neverExpires: Bool = false
+  ) throws(EtcdError) {
     guard entry.count <= settings.maxRequestBytes else { throw .requestTooLarge }
-    let now = executor.now
+    let now = turnBegan
     waiters.add(
       id, waiter, bytes: entry.count, isWrite: true, now: now,
       deadline: neverExpires ? nil : now + settings.requestTimeout)

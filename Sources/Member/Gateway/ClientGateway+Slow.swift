@@ -19,6 +19,14 @@ extension ClientGateway {
     (handle.call.userData as? CallBox)?.request = message
   }
 
+  /// The same of a request that has become an entry, which the log holds anyway.
+  func remember(entry: Bytes, of handle: CallHandle) {
+    guard entry.count <= Self.rememberedBytesMax else { return }
+    guard let box = handle.call.userData as? CallBox else { return }
+    box.request = entry
+    box.requestIsEntry = true
+  }
+
   /// etcd's two lines about slow requests.
   func noteSlow(
     _ handle: CallHandle, took: UInt64, request box: CallBox?, responseBytes: Int, failure: String?
@@ -28,7 +36,9 @@ extension ClientGateway {
     guard isSlowRange || took > settings.slowRequest else { return }
     let duration = Duration.nanoseconds(Int64(took))
     let content = box?.request.flatMap { message in
-      handle.method.requestKind.map { RequestText.request($0, message) }
+      box?.requestIsEntry == true
+        ? RequestText.request(inEntry: message)
+        : handle.method.requestKind.map { RequestText.request($0, message) }
     }
     if isSlowRange {
       log.warn(

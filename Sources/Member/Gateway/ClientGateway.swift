@@ -153,6 +153,9 @@ actor ClientGateway {
   var stall: StallGuard
   var applyLag = ApplyLag()
   var leaderlessTicks = 0
+  /// Monotonic nanoseconds: when what is being handled arrived on the loop. The clock is not read for
+  /// each of a thousand calls that came together.
+  private(set) var turnBegan: UInt64 = 0
   /// As of this turn's beginning; cheap to ask per request.
   var raftStatus: RaftCore.Status
   var storeStatus: StoreStatus
@@ -173,6 +176,7 @@ actor ClientGateway {
       workers: auth.workers.threads.count, limit: PasswordWorkers.queueLimit)
     self.metrics = metrics
     self.log = log
+    turnBegan = executor.now
     requestTimes = RequestTimes(metrics.server)
     slowCallMin = min(settings.slowRequest, settings.slowApply)
     ids = RequestIDGenerator(member: settings.member, unixMilliseconds: unixMilliseconds)
@@ -238,6 +242,7 @@ actor ClientGateway {
   }
 
   private func receive(_ batch: inout ContiguousArray<GatewayInput>) {
+    turnBegan = executor.now
     refreshStatus()
     for input in batch { handle(input) }
   }
@@ -421,7 +426,8 @@ actor ClientGateway {
     connection.stream.startReading(
       onBytes: { bytes in
         self.metrics.network.clientReceivedBytes.increment(by: UInt64(bytes.count))
-        connection.receive(bytes, now: self.executor.now)
+        self.turnBegan = self.executor.now
+        connection.receive(bytes, now: self.turnBegan)
       },
       onEnd: { _ in connection.close() })
   }

@@ -44,7 +44,8 @@ package struct InternalRequestEnvelope: Equatable, Sendable {
 
   /// Puts an already encoded request into an InternalRaftRequest: fields ascending, as etcd writes.
   package static func wrap(
-    field: Int, payload: Bytes, requestID: UInt64, username: String = "", authRevision: UInt64 = 0
+    field: Int, payload: UnsafeRawBufferPointer, requestID: UInt64, username: String = "",
+    authRevision: UInt64 = 0
   ) -> Bytes {
     let name = username.utf8
     var headerCount = ProtobufWriter.fieldCount(requestID) + ProtobufWriter.fieldCount(authRevision)
@@ -52,7 +53,7 @@ package struct InternalRequestEnvelope: Equatable, Sendable {
     var writer = ProtobufWriter(reserving: payload.count + headerCount + 24)
     func request() {
       writer.lengthPrefix(field, payload.count)
-      payload.withUnsafeBytes { writer.raw($0) }
+      writer.raw(payload)
     }
     if field < headerField { request() }
     writer.lengthPrefix(headerField, headerCount)
@@ -66,9 +67,11 @@ package struct InternalRequestEnvelope: Equatable, Sendable {
   package static func wrap(
     _ kind: Kind, payload: Bytes, requestID: UInt64, username: String = "", authRevision: UInt64 = 0
   ) -> Bytes {
-    wrap(
-      field: kind.rawValue, payload: payload, requestID: requestID, username: username,
-      authRevision: authRevision)
+    payload.withUnsafeBytes {
+      wrap(
+        field: kind.rawValue, payload: $0, requestID: requestID, username: username,
+        authRevision: authRevision)
+    }
   }
 }
 

@@ -170,7 +170,8 @@ struct Applier {
     var applier = Applier()
     #expect(throws: (any Error).self) {
       try applier.apply(
-        InternalRequestEnvelope.wrap(field: 777, payload: [], requestID: 1))
+        InternalRequestEnvelope.wrap(
+          field: 777, payload: UnsafeRawBufferPointer(start: nil, count: 0), requestID: 1))
     }
     var joint = Applier()
     #expect(throws: (any Error).self) {
