@@ -169,28 +169,19 @@ extension ClientGateway {
     let request = try PutFields(parsing: message)
     guard hasSpace(for: Int64(QuotaCost.bytes(request))) else { return refuseForSpace(handle) }
     try request.validate()
-    let caller = try caller(of: handle)
-    try refuseBacklog()
-    let id = ids.next()
-    // Straight from the connection's buffer into the entry: the only copy.
-    let entry = InternalRequestEnvelope.wrap(
-      field: InternalRequestEnvelope.Kind.put.rawValue, payload: message, requestID: id,
-      username: caller.username, authRevision: caller.revision)
-    remember(entry: entry, of: handle)
-    try propose(entry: entry, id, .call(handle))
+    try propose(.put, message, handle, try caller(of: handle))
   }
 
   private func txn(_ handle: CallHandle, _ message: UnsafeRawBufferPointer) throws {
-    let bytes = Bytes(message)
-    let request = try Etcdserverpb_TxnRequest(decoding: bytes)
-    remember(bytes, of: handle)
+    let request = try Etcdserverpb_TxnRequest(decoding: message)
     guard hasSpace(for: Int64(QuotaCost.bytes(request))) else { return refuseForSpace(handle) }
     try RequestValidation.validate(request, maxOps: settings.maxTxnOps)
     let caller = try caller(of: handle)
     guard TxnRules.isReadOnly(request) else {
       try checkTxn(request, caller)
-      return try propose(.txn, bytes, .call(handle), caller: caller)
+      return try propose(.txn, message, handle, caller)
     }
+    remember(Bytes(message), of: handle)
     if TxnRules.isSerializable(request) {
       readNow(.txn(request), .call(handle), caller: caller, neverExpires: true)
     } else {
@@ -218,6 +209,20 @@ extension ClientGateway {
       kind, payload: payload, requestID: id, username: caller.username,
       authRevision: caller.revision)
     try propose(entry: entry, id, waiter, neverExpires: neverExpires)
+  }
+
+  /// The same for what is proposed most: straight from the connection's buffer into the entry.
+  private func propose(
+    _ kind: InternalRequestEnvelope.Kind, _ message: UnsafeRawBufferPointer, _ handle: CallHandle,
+    _ caller: AuthCaller
+  ) throws(EtcdError) {
+    try refuseBacklog()
+    let id = ids.next()
+    let entry = InternalRequestEnvelope.wrap(
+      field: kind.rawValue, payload: message, requestID: id, username: caller.username,
+      authRevision: caller.revision)
+    remember(entry: entry, of: handle)
+    try propose(entry: entry, id, .call(handle))
   }
 
   private func refuseBacklog() throws(EtcdError) {

@@ -8,14 +8,19 @@ extension Etcdserverpb_TxnRequest {
   ///
   /// swift-protobuf, which takes several times as long, sees to everything unusual: fields that are not
   /// known, of another type, or given more than once, and damage.
+  package init(decoding bytes: UnsafeRawBufferPointer) throws {
+    let copy = bytes.baseAddress.map { Data(bytes: $0, count: bytes.count) } ?? Data()
+    let usual = copy.withUnsafeBytes { try? UsualTxn(contents: copy, bytes: $0).read() }
+    self = try usual ?? Self(serializedBytes: copy)
+  }
+
   package init(decoding bytes: Bytes) throws {
-    let usual = bytes.withUnsafeBytes { try? UsualTxn.read($0) }
-    self = try usual ?? Self(serializedBytes: bytes)
+    self = try bytes.withUnsafeBytes { try Self(decoding: $0) }
   }
 }
 
 /// Reads transactions whose messages hold each field that is not repeated at most once.
-private enum UsualTxn {
+private struct UsualTxn {
   /// For swift-protobuf.
   struct Unusual: Error {}
 
@@ -29,9 +34,14 @@ private enum UsualTxn {
     }
   }
 
-  static func read(_ buffer: UnsafeRawBufferPointer) throws -> Etcdserverpb_TxnRequest {
+  /// The encoded transaction. Keys and values are parts of it, which share its memory.
+  let contents: Data
+  /// The same memory; valid as long as it is being read.
+  let bytes: UnsafeRawBufferPointer
+
+  func read() throws -> Etcdserverpb_TxnRequest {
     var txn = Etcdserverpb_TxnRequest()
-    var reader = ProtobufReader(buffer)
+    var reader = ProtobufReader(bytes)
     while let field = try reader.next() {
       switch field.number {
       case 1: txn.compare.append(try readCompare(try field.buffer()))
@@ -43,7 +53,7 @@ private enum UsualTxn {
     return txn
   }
 
-  private static func readCompare(
+  private func readCompare(
     _ buffer: UnsafeRawBufferPointer
   ) throws -> Etcdserverpb_Compare {
     var compare = Etcdserverpb_Compare()
@@ -73,7 +83,7 @@ private enum UsualTxn {
     return compare
   }
 
-  private static func readOperation(
+  private func readOperation(
     _ buffer: UnsafeRawBufferPointer
   ) throws -> Etcdserverpb_RequestOp {
     var operation = Etcdserverpb_RequestOp()
@@ -94,7 +104,7 @@ private enum UsualTxn {
     return operation
   }
 
-  private static func readPut(
+  private func readPut(
     _ buffer: UnsafeRawBufferPointer
   ) throws -> Etcdserverpb_PutRequest {
     var put = Etcdserverpb_PutRequest()
@@ -115,13 +125,13 @@ private enum UsualTxn {
     return put
   }
 
-  private static func data(_ field: ProtobufReader.Field) throws -> Data {
-    let content = try field.buffer()
-    return content.isEmpty ? Data() : Data(content)
+  private func data(_ field: ProtobufReader.Field) throws -> Data {
+    let part = bytes.range(of: try field.buffer())
+    return part.isEmpty ? Data() : contents[part]
   }
 
   /// Numbers of enumerations have 32 bits.
-  private static func enumeration(_ field: ProtobufReader.Field) throws -> Int {
+  private func enumeration(_ field: ProtobufReader.Field) throws -> Int {
     Int(Int32(truncatingIfNeeded: try field.uint64()))
   }
 }

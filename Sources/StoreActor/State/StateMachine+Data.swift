@@ -19,7 +19,7 @@ extension StateMachine {
         try PutOperation(decoding: payload), caller, isOwn: isOwn, hasSpace: hasSpace,
         output: &output)
     }
-    let body = Bytes(payload)
+    var body: Bytes { Bytes(payload) }
     switch kind {
     case .deleteRange:
       counts.deletes += 1
@@ -29,7 +29,7 @@ extension StateMachine {
       bindLeases(output.effects)
       return responseEncoder.encode(result)
     case .txn:
-      let request = try Etcdserverpb_TxnRequest(decoding: body)
+      let request = try payload.withUnsafeBytes { try Etcdserverpb_TxnRequest(decoding: $0) }
       return try spending(Int64(QuotaCost.bytes(request)), hasSpace, &output) { machine, output in
         if machine.auth.isEnabled {
           try machine.auth.checkTxn(
