@@ -326,7 +326,6 @@ actor ClientGateway {
     ticks += 1
     let now = executor.now
     stall.tick(now: now, id: ids.next())
-    refreshStatus()
     applyLag.tick(now: now, commit: raftStatus.commit, applied: storeStatus.applied)
     waiters.expired(now: now).forEach { expire($0) }
     // Clients watch their deadlines themselves; this is for those that do not.

@@ -14,6 +14,8 @@ package struct PutFields: Equatable, Sendable {
   package private(set) var ignoreValue = false
   package private(set) var ignoreLease = false
 
+  fileprivate init() {}
+
   /// Reads the fields; unknown ones are skipped.
   package init(parsing request: UnsafeRawBufferPointer) throws(ProtobufError) {
     var reader = ProtobufReader(request)
@@ -52,11 +54,18 @@ package struct PutOperation: Equatable, Sendable {
 
   /// Reads an encoded etcdserverpb.PutRequest.
   package init(decoding request: ArraySlice<UInt8>) throws(ProtobufError) {
-    // Rethrown outside of the closure, which cannot throw a type of its own.
-    let parsed = request.withUnsafeBytes { buffer -> Result<PutFields, ProtobufError> in
-      Result { () throws(ProtobufError) in try PutFields(parsing: buffer) }
+    // The closure cannot throw a type of its own. (Not a Result of both: Swift 6's optimiser took the last
+    // flag for false then, which the conformance suite noticed.)
+    var fields = PutFields()
+    var failure: ProtobufError?
+    request.withUnsafeBytes { buffer in
+      do throws(ProtobufError) {
+        fields = try PutFields(parsing: buffer)
+      } catch {
+        failure = error
+      }
     }
-    let fields = try parsed.get()
+    if let failure { throw failure }
     let start = request.startIndex
     key = Bytes(request[start + fields.key.lowerBound..<start + fields.key.upperBound])
     value = request[start + fields.value.lowerBound..<start + fields.value.upperBound]
