@@ -190,6 +190,28 @@ def test_golden_traces(api, single, channel):
     assert failure(put, b"k", lease=404) == (grpc.StatusCode.NOT_FOUND, "etcdserver: requested lease not found")
 
 
+def test_flags_of_a_put(api, single, channel):
+    """Each alone and together: optimised builds once took the last of them for false, which no unit test shows."""
+    kv, lease = api.grpc.KVStub(channel), api.grpc.LeaseStub(channel)
+    granted = lease.LeaseGrant(api.rpc.LeaseGrantRequest(TTL=1000)).ID
+
+    def put(key, **fields):
+        return kv.Put(api.rpc.PutRequest(key=key, **fields))
+
+    for fields in ({"ignore_value": True}, {"ignore_lease": True}, {"ignore_value": True, "ignore_lease": True}):
+        assert failure(put, b"flags/absent", **fields)[1] == "etcdserver: key not found", fields
+    key = b"flags/k"
+    put(key, value=b"1", lease=granted)
+    assert put(key, value=b"2", ignore_lease=True, prev_kv=True).prev_kv.value == b"1"
+    stored = kv.Range(api.rpc.RangeRequest(key=key)).kvs[0]
+    assert (stored.value, stored.lease) == (b"2", granted)
+    put(key, ignore_value=True)
+    stored = kv.Range(api.rpc.RangeRequest(key=key)).kvs[0]
+    assert (stored.value, stored.lease, stored.version) == (b"2", 0, 3)
+    lease.LeaseRevoke(api.rpc.LeaseRevokeRequest(ID=granted))
+    assert kv.Range(api.rpc.RangeRequest(key=key)).count == 1
+
+
 def test_watch_stream_rules(api, single, channel):
     kv = api.grpc.KVStub(channel)
     watch = WatchStream(api, channel)
