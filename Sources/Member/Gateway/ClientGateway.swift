@@ -155,7 +155,7 @@ actor ClientGateway {
   var leaderlessTicks = 0
   /// Monotonic nanoseconds: when what is being handled arrived on the loop. The clock is not read for
   /// each of a thousand calls that came together.
-  private(set) var turnBegan: UInt64 = 0
+  private(set) var turnBegan: UInt64
   /// As of this turn's beginning; cheap to ask per request.
   var raftStatus: RaftCore.Status
   var storeStatus: StoreStatus

@@ -14,8 +14,6 @@ package struct PutFields: Equatable, Sendable {
   package private(set) var ignoreValue = false
   package private(set) var ignoreLease = false
 
-  fileprivate init() {}
-
   /// Reads the fields; unknown ones are skipped.
   package init(parsing request: UnsafeRawBufferPointer) throws(ProtobufError) {
     var reader = ProtobufReader(request)
@@ -53,19 +51,11 @@ package struct PutOperation: Equatable, Sendable {
   package let ignoreLease: Bool
 
   /// Reads an encoded etcdserverpb.PutRequest.
-  package init(decoding request: ArraySlice<UInt8>) throws(ProtobufError) {
-    // The closure cannot throw a type of its own. (Not a Result of both: Swift 6's optimiser took the last
-    // flag for false then, which the conformance suite noticed.)
-    var fields = PutFields()
-    var failure: ProtobufError?
-    request.withUnsafeBytes { buffer in
-      do throws(ProtobufError) {
-        fields = try PutFields(parsing: buffer)
-      } catch {
-        failure = error
-      }
-    }
-    if let failure { throw failure }
+  ///
+  /// - Throws: `ProtobufError`. (Not as a type: a `Result` would have to carry the fields out of the
+  ///   closure, and optimised builds took the last flag for false then.)
+  package init(decoding request: ArraySlice<UInt8>) throws {
+    let fields = try request.withUnsafeBytes { try PutFields(parsing: $0) }
     let start = request.startIndex
     key = Bytes(request[start + fields.key.lowerBound..<start + fields.key.upperBound])
     value = request[start + fields.value.lowerBound..<start + fields.value.upperBound]

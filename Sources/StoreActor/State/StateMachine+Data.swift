@@ -11,8 +11,7 @@ extension StateMachine {
   /// One that exceeds this member's own quota runs all the same: members must stay equal.
   mutating func applyData(
     _ kind: InternalRequestEnvelope.Kind, _ payload: ArraySlice<UInt8>, _ caller: AuthCaller,
-    isOwn: Bool,
-    hasSpace: (Int64) -> Bool, output: inout ApplyOutput
+    isOwn: Bool, hasSpace: (Int64) -> Bool, output: inout ApplyOutput
   ) throws -> Bytes {
     if kind == .put {
       return try applyPut(
