@@ -110,6 +110,9 @@ let package = Package(
       dependencies: ["Base", "EtcdAPI", "HTTP", "RaftActor", "StoreActor", protobuf],
       path: "Tests/Budget/HotPaths", swiftSettings: settings),
 
+    .target(
+      name: "TestSupport", dependencies: ["Actors"], path: "Tests/Support",
+      swiftSettings: settings),
     .testTarget(name: "YAMLTests", dependencies: ["YAML"], swiftSettings: settings),
     .testTarget(
       name: "ActorsTests", dependencies: ["Actors", "Base"], swiftSettings: settings),
@@ -118,10 +121,11 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(name: "HTTPTests", dependencies: ["HTTP", "Base"], swiftSettings: settings),
     .testTarget(
-      name: "RaftActorTests", dependencies: ["RaftActor", "Actors", "Base"],
+      name: "RaftActorTests", dependencies: ["RaftActor", "Actors", "Base", "TestSupport"],
       swiftSettings: settings),
     .testTarget(
-      name: "StoreActorTests", dependencies: ["StoreActor", "Base", "EtcdAPI", protobuf],
+      name: "StoreActorTests",
+      dependencies: ["StoreActor", "Actors", "Base", "EtcdAPI", "TestSupport", protobuf],
       swiftSettings: settings),
     .testTarget(
       name: "MemberTests",

@@ -1,41 +1,10 @@
 import Actors
 import Base
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import RaftActor
-
-/// Runs what arrives when a test says so, on the test's own thread.
-private final class StepExecutor: ActorExecutor {
-  private enum Work: Sendable {
-    case drain(any InboxDrain)
-    case closure(@Sendable () -> Void)
-    case job(UnownedJob)
-  }
-
-  private let work = Mutex<[Work]>([])
-
-  func schedule(_ drain: any InboxDrain) { work.withLock { $0.append(.drain(drain)) } }
-  func execute(_ body: @escaping @Sendable () -> Void) {
-    work.withLock { $0.append(.closure(body)) }
-  }
-  func enqueue(_ job: consuming ExecutorJob) {
-    let job = UnownedJob(job)
-    work.withLock { $0.append(.job(job)) }
-  }
-  func checkIsolated() {}
-  func isIsolatingCurrentContext() -> Bool? { true }
-
-  func run() {
-    while let next = work.withLock({ $0.isEmpty ? nil : $0.removeFirst() }) {
-      switch next {
-      case .drain(let inbox): inbox.drain()
-      case .closure(let body): body()
-      case .job(let job): job.runSynchronously(on: asUnownedSerialExecutor())
-      }
-    }
-  }
-}
 
 /// Member 1 of three, with everything that it sends or refuses on record.
 private final class NodeHarness {

@@ -4,41 +4,9 @@ import EtcdAPI
 import RaftActor
 import SwiftProtobuf
 import Synchronization
+import TestSupport
 
 @testable import StoreActor
-
-/// Runs work only when a test says so, on the test's own thread.
-final class StepExecutor: ActorExecutor {
-  private enum Item {
-    case drain(any InboxDrain)
-    case closure(@Sendable () -> Void)
-    case job(UnownedJob)
-  }
-
-  private let items = Mutex<[Item]>([])
-
-  func schedule(_ drain: any InboxDrain) { items.withLock { $0.append(.drain(drain)) } }
-  func execute(_ body: @escaping @Sendable () -> Void) {
-    items.withLock { $0.append(.closure(body)) }
-  }
-  func enqueue(_ job: consuming ExecutorJob) {
-    let job = UnownedJob(job)
-    items.withLock { $0.append(.job(job)) }
-  }
-  func checkIsolated() {}
-  func isIsolatingCurrentContext() -> Bool? { true }
-
-  /// Runs what was enqueued first; false if there was nothing.
-  func step() -> Bool {
-    switch items.withLock({ $0.isEmpty ? nil : $0.removeFirst() }) {
-    case .drain(let inbox): inbox.drain()
-    case .closure(let body): body()
-    case .job(let job): job.runSynchronously(on: asUnownedSerialExecutor())
-    case nil: return false
-    }
-    return true
-  }
-}
 
 /// The store's actor and its writer on executors that a test steps through.
 final class StoreHarness {
