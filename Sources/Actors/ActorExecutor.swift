@@ -7,7 +7,7 @@ import Glibc
 ///
 /// All three kinds of work share one queue and run in the order in which they were enqueued.
 /// Every method may be called from any thread.
-package protocol ActorExecutor: SerialExecutor {
+public protocol ActorExecutor: SerialExecutor {
   /// Enqueues one call of `drain.drain()`; needs no `Task` and no closure.
   func schedule(_ drain: any InboxDrain)
 
@@ -20,22 +20,22 @@ package protocol ActorExecutor: SerialExecutor {
 }
 
 extension ActorExecutor {
-  package func runHere(_ drain: any InboxDrain) -> Bool { false }
+  public func runHere(_ drain: any InboxDrain) -> Bool { false }
 }
 
 /// Something that is emptied on the executor that it was scheduled on.
-package protocol InboxDrain: AnyObject, Sendable {
+public protocol InboxDrain: AnyObject, Sendable {
   /// Called by the executor, on the executor, once per `schedule`.
   func drain()
 }
 
 /// Nanoseconds of the monotonic clock; comparable between threads, not between machines.
-package func monotonicNanoseconds() -> UInt64 {
+public func monotonicNanoseconds() -> UInt64 {
   uv_hrtime()
 }
 
 /// Nanoseconds of a processor that the calling thread has used.
-package func threadProcessorNanoseconds() -> UInt64 {
+public func threadProcessorNanoseconds() -> UInt64 {
   var time = timespec()
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
   return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)

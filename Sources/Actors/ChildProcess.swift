@@ -4,34 +4,34 @@ import CLibUV
 import Glibc
 
 /// A program could not be started.
-package struct SpawnError: Error, Sendable, Equatable, CustomStringConvertible {
-  package let path: String
-  package let errno: Int32
+public struct SpawnError: Error, Sendable, Equatable, CustomStringConvertible {
+  public let path: String
+  public let errno: Int32
   /// Go's wording: `fork/exec /bin/x: no such file or directory`.
-  package var description: String { "fork/exec \(path): \(errnoText(errno))" }
+  public var description: String { "fork/exec \(path): \(errnoText(errno))" }
 }
 
 /// A child process in a session of its own, so that a terminal's Ctrl-C does not reach it.
 ///
 /// The loop keeps it alive until its exit has been reported. If the loop stops first, the child is
 /// left running and nothing is reported. Loop thread only, checked; hence the unchecked conformance.
-package final class ChildProcess: LoopResource, @unchecked Sendable {
-  package enum Output: Sendable { case standardOutput, standardError }
+public final class ChildProcess: LoopResource, @unchecked Sendable {
+  public enum Output: Sendable { case standardOutput, standardError }
 
-  package enum Exit: Sendable, Equatable {
+  public enum Exit: Sendable, Equatable {
     case status(Int32)
     case signal(Int32)
   }
 
-  package typealias OutputHandler = (Output, UnsafeRawBufferPointer) -> Void
-  package typealias ExitHandler = (Exit) -> Void
+  public typealias OutputHandler = (Output, UnsafeRawBufferPointer) -> Void
+  public typealias ExitHandler = (Exit) -> Void
 
   /// How long output is awaited after the exit: a grandchild may hold the pipes open for ever.
   private static let drainMilliseconds = 1000
 
-  package let loop: EventLoop
+  public let loop: EventLoop
   /// The process id, which is also its process group and session.
-  package let pid: Int32
+  public let pid: Int32
   private let handle: UnsafeMutablePointer<uv_process_t>
   private var resourceID: UInt64 = 0
   private var onExit: ExitHandler?
@@ -49,7 +49,7 @@ package final class ChildProcess: LoopResource, @unchecked Sendable {
   ///   - environment: `KEY=value` strings; nil inherits this process's environment.
   ///   - onOutput: chunks as they arrive, valid during the call only.
   ///   - onExit: called once, after all output or one second after the exit.
-  package static func spawn(
+  public static func spawn(
     path: String, arguments: [String], environment: [String]? = nil,
     workingDirectory: String? = nil, loop: EventLoop, onOutput: @escaping OutputHandler,
     onExit: @escaping ExitHandler
@@ -84,7 +84,7 @@ package final class ChildProcess: LoopResource, @unchecked Sendable {
   }
 
   /// False once the child has exited, though its exit may not have been reported yet.
-  package var isRunning: Bool {
+  public var isRunning: Bool {
     loop.preconditionOnLoop()
     return exit == nil
   }
@@ -94,7 +94,7 @@ package final class ChildProcess: LoopResource, @unchecked Sendable {
   /// - Returns: false if it has exited (its id may belong to another process by then) or the
   ///   system refuses.
   @discardableResult
-  package func signal(_ number: Int32, wholeGroup: Bool = false) -> Bool {
+  public func signal(_ number: Int32, wholeGroup: Bool = false) -> Bool {
     loop.preconditionOnLoop()
     guard isOpen, exit == nil else { return false }
     return kill(wholeGroup ? -pid : pid, number) == 0

@@ -4,8 +4,8 @@ import CLibUV
 import Glibc
 
 /// One attempt to connect. Loop thread only, checked; hence the unchecked conformance.
-package final class Connector: LoopResource, @unchecked Sendable {
-  package typealias Completion = (Result<StreamConnection, StreamError>) -> Void
+public final class Connector: LoopResource, @unchecked Sendable {
+  public typealias Completion = (Result<StreamConnection, StreamError>) -> Void
 
   private let loop: EventLoop
   private let address: ConnectAddress
@@ -34,7 +34,7 @@ package final class Connector: LoopResource, @unchecked Sendable {
   ///   - completion: called once on the loop, never from within this call; not called after
   ///     ``cancel()`` or once the loop stops. A connection that it gets belongs to it.
   @discardableResult
-  package static func connect(
+  public static func connect(
     to address: ConnectAddress, timeoutMilliseconds: Int, loop: EventLoop,
     security: (any StreamSecurity)? = nil, completion: @escaping Completion
   ) -> Connector {
@@ -60,7 +60,7 @@ package final class Connector: LoopResource, @unchecked Sendable {
   }
 
   /// Gives up; the completion is not called. Idempotent, and harmless after completion.
-  package func cancel() {
+  public func cancel() {
     loop.preconditionOnLoop()
     _ = settle()
   }

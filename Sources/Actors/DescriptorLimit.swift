@@ -1,17 +1,17 @@
 import Glibc
 
 /// How many files and sockets the process may have open.
-package enum DescriptorLimit {
+public enum DescriptorLimit {
   private static let resource = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
 
   /// The limit that holds; nil if the system does not say.
-  package static var current: UInt64? {
+  public static var current: UInt64? {
     var limit = rlimit()
     return getrlimit(resource, &limit) == 0 ? UInt64(limit.rlim_cur) : nil
   }
 
   /// Raises it as far as this process may.
-  package static func raise() {
+  public static func raise() {
     var limit = rlimit()
     guard getrlimit(resource, &limit) == 0 else { return }
     limit.rlim_cur = limit.rlim_max

@@ -5,9 +5,9 @@ import Glibc
 import Synchronization
 
 /// libuv could not set up a loop.
-package struct EventLoopError: Error, Sendable, Equatable, CustomStringConvertible {
-  package let errno: Int32
-  package var description: String { "create event loop: \(errnoText(errno))" }
+public struct EventLoopError: Error, Sendable, Equatable, CustomStringConvertible {
+  public let errno: Int32
+  public var description: String { "create event loop: \(errnoText(errno))" }
 }
 
 /// A libuv loop that runs Swift jobs, inbox drains and closures between its I/O callbacks.
@@ -29,11 +29,11 @@ package struct EventLoopError: Error, Sendable, Equatable, CustomStringConvertib
 /// The thread that made the loop counts as the loop thread until ``run()`` is called, so that a
 /// program can open its listeners first. State outside `shared` is touched on the loop thread only,
 /// which `preconditionOnLoop` checks; hence the unchecked conformance.
-package final class EventLoop: ActorExecutor, @unchecked Sendable {
+public final class EventLoop: ActorExecutor, @unchecked Sendable {
   /// Work items run per turn before sockets are polled again.
-  package static let itemsPerTurnMax = 4096
+  public static let itemsPerTurnMax = 4096
   /// Time spent on work items per turn before sockets are polled again.
-  package static let workNanosecondsPerTurnMax: UInt64 = 4_000_000
+  public static let workNanosecondsPerTurnMax: UInt64 = 4_000_000
   private static let roundsPerTurnMax = 4
   /// Time for the work that is still queued when everything has been closed.
   private static let farewellNanosecondsMax: UInt64 = 50_000_000
@@ -73,14 +73,14 @@ package final class EventLoop: ActorExecutor, @unchecked Sendable {
   private var hooks: ContiguousArray<() -> Void> = []
   /// Sockets read before what they brought is seen to. Fewer cost a sync of the log, and messages to
   /// followers, more often.
-  package var readsBetweenHooksMax = 512
+  public var readsBetweenHooksMax = 512
   private var readsSinceHooks = 0
   private var resources: [UInt64: any LoopResource] = [:]
   private var lastResource: UInt64 = 0
   private let thread = Mutex<pthread_t?>(nil)
 
   /// Makes a loop; the process ignores SIGPIPE from then on.
-  package init() throws(EventLoopError) {
+  public init() throws(EventLoopError) {
     signal(SIGPIPE, SIG_IGN)
     owner = Atomic(currentThreadID())
     uv = .allocate(capacity: 1)
@@ -128,7 +128,7 @@ package final class EventLoop: ActorExecutor, @unchecked Sendable {
   // MARK: Life
 
   /// Runs on the calling thread until ``stop()``, then closes whatever is still open. Call once.
-  package func run() {
+  public func run() {
     owner.store(currentThreadID(), ordering: .relaxed)
     uv_run(uv, UV_RUN_DEFAULT)
     // The farewell work may open something again, though not for ever.
@@ -161,14 +161,14 @@ package final class EventLoop: ActorExecutor, @unchecked Sendable {
   }
 
   /// Runs the loop on a new thread. Call instead of ``run()``.
-  package func start(name: String) throws(ThreadError) {
+  public func start(name: String) throws(ThreadError) {
     owner.store(0, ordering: .relaxed)
     let started = try startThread(name: name) { self.run() }
     thread.withLock { $0 = started }
   }
 
   /// Asks the loop to end after the current turn. Any thread; idempotent.
-  package func stop() {
+  public func stop() {
     let mustWake = shared.withLock { shared in
       shared.stopRequested = true
       return Self.claimWake(&shared)
@@ -177,7 +177,7 @@ package final class EventLoop: ActorExecutor, @unchecked Sendable {
   }
 
   /// Stops a loop begun with ``start(name:)`` and waits for its thread. Not on the loop thread.
-  package func stopAndJoin() {
+  public func stopAndJoin() {
     precondition(!isCurrent, "the loop thread cannot join itself")
     stop()
     guard let started = thread.withLock({ $0.take() }) else { return }
@@ -187,28 +187,28 @@ package final class EventLoop: ActorExecutor, @unchecked Sendable {
   // MARK: Executor
 
   /// True on the loop thread.
-  package var isCurrent: Bool { owner.load(ordering: .relaxed) == currentThreadID() }
+  public var isCurrent: Bool { owner.load(ordering: .relaxed) == currentThreadID() }
 
   /// Nanoseconds of the monotonic clock, read now. Any thread.
-  package var now: UInt64 { monotonicNanoseconds() }
+  public var now: UInt64 { monotonicNanoseconds() }
 
-  package func schedule(_ drain: any InboxDrain) { append(.drain(drain)) }
+  public func schedule(_ drain: any InboxDrain) { append(.drain(drain)) }
 
-  package func execute(_ body: @escaping @Sendable () -> Void) { append(.closure(body)) }
+  public func execute(_ body: @escaping @Sendable () -> Void) { append(.closure(body)) }
 
-  package func enqueue(_ job: consuming ExecutorJob) { append(.job(UnownedJob(job))) }
+  public func enqueue(_ job: consuming ExecutorJob) { append(.job(UnownedJob(job))) }
 
-  package func isIsolatingCurrentContext() -> Bool? { isCurrent }
+  public func isIsolatingCurrentContext() -> Bool? { isCurrent }
 
-  package func checkIsolated() { preconditionOnLoop() }
+  public func checkIsolated() { preconditionOnLoop() }
 
   /// Traps unless the caller is on the loop thread.
-  package func preconditionOnLoop() { precondition(isCurrent, "not on the loop thread") }
+  public func preconditionOnLoop() { precondition(isCurrent, "not on the loop thread") }
 
   /// Adds a hook that runs at the end of every turn (see the type's description) until the loop
   /// has stopped. Loop thread only. Hooks run in the order in which they were added; they may be
   /// called when there is nothing to do, and more than once per turn.
-  package func onTurnEnd(_ hook: @escaping () -> Void) {
+  public func onTurnEnd(_ hook: @escaping () -> Void) {
     preconditionOnLoop()
     hooks.append(hook)
   }

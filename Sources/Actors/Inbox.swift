@@ -12,9 +12,9 @@ import Synchronization
 ///     }
 ///
 /// Two buffers are swapped and reused, so a steady flow of messages allocates nothing here.
-package final class Inbox<Message: Sendable>: InboxDrain, Sendable {
+public final class Inbox<Message: Sendable>: InboxDrain, Sendable {
   /// Receives a batch on the executor. What it leaves in the batch is discarded.
-  package typealias Handler = @Sendable (inout ContiguousArray<Message>) -> Void
+  public typealias Handler = @Sendable (inout ContiguousArray<Message>) -> Void
 
   private struct Receiver {
     let executor: any ActorExecutor
@@ -35,24 +35,28 @@ package final class Inbox<Message: Sendable>: InboxDrain, Sendable {
     }
   }
 
-  package let name: String
+  public let name: String
   /// The most messages that may wait; those being handled no longer count.
-  package let limit: Int
+  public let limit: Int
+  /// ``deliverWaiting()``, as it was compiled where the inbox was made. Executors call ``drain()``
+  /// through a protocol, and that knows no types.
+  private let body: @Sendable (Inbox<Message>) -> Void
   private let state = Mutex(State())
 
-  package init(name: String, limit: Int) {
+  public init(name: String, limit: Int) {
     precondition(limit > 0, "inbox \(name) needs room for a message")
     self.name = name
     self.limit = limit
+    body = { inbox in inbox.deliverWaiting() }
   }
 
   /// Messages that wait for the next drain. Any thread.
-  package var count: Int { state.withLock { $0.pending.count } }
+  public var count: Int { state.withLock { $0.pending.count } }
 
   /// Sets the receiver, once. Messages sent before are delivered in the first batch.
   ///
   /// - Parameter handler: called on `executor`, never twice at a time.
-  package func connect(to executor: any ActorExecutor, handler: @escaping Handler) {
+  public func connect(to executor: any ActorExecutor, handler: @escaping Handler) {
     let due = state.withLock { state in
       precondition(state.receiver == nil, "inbox \(name) is already connected")
       state.receiver = Receiver(executor: executor, handler: handler)
@@ -65,7 +69,7 @@ package final class Inbox<Message: Sendable>: InboxDrain, Sendable {
   ///
   /// - Returns: false if the inbox is full; then nothing was enqueued.
   @discardableResult
-  package func send(_ message: consuming Message) -> Bool {
+  public func send(_ message: consuming Message) -> Bool {
     let message = message
     let (accepted, due) = state.withLock { state -> (Bool, (any ActorExecutor)?) in
       guard state.pending.count < limit else { return (false, nil) }
@@ -79,7 +83,7 @@ package final class Inbox<Message: Sendable>: InboxDrain, Sendable {
   /// Like ``send(_:)``, but has the message handled on the calling thread before it returns if the
   /// receiver's thread is asleep: two hand-overs between threads are saved. For messages that are
   /// handled in a few microseconds, and from code that no handler of the receiver calls.
-  package func sendRunningHere(_ message: consuming Message) {
+  public func sendRunningHere(_ message: consuming Message) {
     let message = message
     let due = state.withLock { state -> (any ActorExecutor)? in
       guard state.pending.count < limit else { return nil }
@@ -92,7 +96,7 @@ package final class Inbox<Message: Sendable>: InboxDrain, Sendable {
 
   /// Like ``send(_:)``, but leaves the drain to ``deliver(here:)``, which has to follow soon. One
   /// thread only; others may send meanwhile.
-  package func hold(_ message: consuming Message) {
+  public func hold(_ message: consuming Message) {
     let message = message
     state.withLock { state in
       if state.pending.count < limit { state.pending.append(message) }
@@ -102,7 +106,7 @@ package final class Inbox<Message: Sendable>: InboxDrain, Sendable {
   /// Has everything handled that ``hold(_:)`` has kept back, if it was not with what others have sent.
   ///
   /// - Parameter here: on the calling thread before it returns, if the receiver's thread is asleep.
-  package func deliver(here: Bool) {
+  public func deliver(here: Bool) {
     let due = state.withLock { state -> (any ActorExecutor)? in
       state.pending.isEmpty ? nil : state.claimDrain()
     }
@@ -114,7 +118,7 @@ package final class Inbox<Message: Sendable>: InboxDrain, Sendable {
   ///
   /// - Returns: false if they do not all fit; then nothing was enqueued.
   @discardableResult
-  package func send(contentsOf messages: some Collection<Message>) -> Bool {
+  public func send(contentsOf messages: some Collection<Message>) -> Bool {
     let (accepted, due) = state.withLock { state -> (Bool, (any ActorExecutor)?) in
       guard messages.count <= limit - state.pending.count else { return (false, nil) }
       if messages.isEmpty { return (true, nil) }
@@ -126,7 +130,9 @@ package final class Inbox<Message: Sendable>: InboxDrain, Sendable {
   }
 
   /// Hands everything that waits to the handler. Called by the executor.
-  package func drain() {
+  public func drain() { body(self) }
+
+  private func deliverWaiting() {
     let (taken, handler) = state.withLock { state in
       state.drainDue = false
       var taken = ContiguousArray<Message>()

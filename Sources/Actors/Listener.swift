@@ -7,13 +7,13 @@ import Glibc
 ///
 /// The loop keeps an open listener alive: end it with ``close()``. Methods are for the loop thread
 /// only and trap elsewhere; hence the unchecked conformance.
-package final class Listener: LoopResource, @unchecked Sendable {
-  package struct Options: Sendable {
+public final class Listener: LoopResource, @unchecked Sendable {
+  public struct Options: Sendable {
     /// Lets several sockets, of this process or others, listen on one TCP port.
-    package var reusePort = false
-    package var backlog: Int32 = 1024
+    public var reusePort = false
+    public var backlog: Int32 = 1024
 
-    package init(reusePort: Bool = false, backlog: Int32 = 1024) {
+    public init(reusePort: Bool = false, backlog: Int32 = 1024) {
       self.reusePort = reusePort
       self.backlog = backlog
     }
@@ -24,11 +24,11 @@ package final class Listener: LoopResource, @unchecked Sendable {
   /// Pause after the process has run out of descriptors; clients wait in the kernel's queue.
   private static let retryMilliseconds = 100
 
-  package let loop: EventLoop
+  public let loop: EventLoop
   /// The port in use, also if 0 was asked for; 0 for a Unix socket. Any thread.
-  package let boundPort: UInt16
+  public let boundPort: UInt16
   /// `127.0.0.1:2379`, `[::]:2379` or the path. Any thread.
-  package let localAddress: String
+  public let localAddress: String
 
   private let descriptor: Int32
   private let isTCP: Bool
@@ -48,7 +48,7 @@ package final class Listener: LoopResource, @unchecked Sendable {
   ///   - security: what connections go through before they are handed over.
   ///   - onAccept: called on the loop with each connection, which it then owns.
   /// - Throws: ``ListenError`` in Go's words; nothing is left open.
-  package static func listen(
+  public static func listen(
     on address: ListenAddress, loop: EventLoop, options: Options = Options(),
     security: (any StreamSecurity)? = nil, onAccept: @escaping (StreamConnection) -> Void
   ) throws(ListenError) -> Listener {
@@ -92,7 +92,7 @@ package final class Listener: LoopResource, @unchecked Sendable {
   }
 
   /// Stops accepting. Connections that were accepted stay open. Idempotent.
-  package func close() {
+  public func close() {
     loop.preconditionOnLoop()
     guard isOpen else { return }
     isOpen = false

@@ -7,21 +7,21 @@ import CLibUV
 /// Resolution is one millisecond of the monotonic clock, rounded down: a timer may fire up to one
 /// millisecond early. An armed timer keeps itself alive; an idle one holds no resources and can be
 /// armed again. Loop thread only, checked; hence the unchecked conformance.
-package final class LoopTimer: LoopResource, @unchecked Sendable {
-  package let loop: EventLoop
+public final class LoopTimer: LoopResource, @unchecked Sendable {
+  public let loop: EventLoop
   private let onFire: () -> Void
   /// Present while armed. A handle that is closing belongs to its close callback.
   private var handle: UnsafeMutablePointer<uv_timer_t>?
   private var resourceID: UInt64 = 0
 
   /// Makes an idle timer. Any thread.
-  package init(loop: EventLoop, onFire: @escaping () -> Void) {
+  public init(loop: EventLoop, onFire: @escaping () -> Void) {
     self.loop = loop
     self.onFire = onFire
   }
 
   /// True between ``schedule(afterMilliseconds:everyMilliseconds:)`` and the last firing.
-  package var isArmed: Bool {
+  public var isArmed: Bool {
     loop.preconditionOnLoop()
     return handle != nil
   }
@@ -31,7 +31,7 @@ package final class LoopTimer: LoopResource, @unchecked Sendable {
   /// - Parameters:
   ///   - afterMilliseconds: delay of the first firing; 0 fires on the next turn.
   ///   - everyMilliseconds: period of later firings; 0 for none.
-  package func schedule(afterMilliseconds: Int, everyMilliseconds: Int = 0) {
+  public func schedule(afterMilliseconds: Int, everyMilliseconds: Int = 0) {
     loop.preconditionOnLoop()
     precondition(afterMilliseconds >= 0 && everyMilliseconds >= 0)
     let timer: UnsafeMutablePointer<uv_timer_t>
@@ -50,7 +50,7 @@ package final class LoopTimer: LoopResource, @unchecked Sendable {
   }
 
   /// Disarms the timer; it does not fire again. Idempotent.
-  package func cancel() {
+  public func cancel() {
     loop.preconditionOnLoop()
     guard let timer = handle else { return }
     handle = nil

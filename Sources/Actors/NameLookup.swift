@@ -4,7 +4,7 @@ import CLibUV
 import Glibc
 
 /// One question to the system's resolver, asked on libuv's thread pool.
-package final class NameLookup: LoopResource {
+public final class NameLookup: LoopResource {
   private let completion: ([String]) -> Void
   private let loop: EventLoop
   private var resourceID: UInt64 = 0
@@ -16,7 +16,7 @@ package final class NameLookup: LoopResource {
   ///
   /// - Parameter completion: called once on the loop, never from within this call; with nothing if
   ///   there is no answer. Not called once the loop stops.
-  package static func names(
+  public static func names(
     of ip: String, loop: EventLoop, completion: @escaping ([String]) -> Void
   ) {
     let lookup = NameLookup(loop, completion)
@@ -34,7 +34,7 @@ package final class NameLookup: LoopResource {
   }
 
   /// The numeric addresses of a name; else as ``names(of:loop:completion:)``.
-  package static func addresses(
+  public static func addresses(
     of name: String, loop: EventLoop, completion: @escaping ([String]) -> Void
   ) {
     let lookup = NameLookup(loop, completion)

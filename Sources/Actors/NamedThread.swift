@@ -3,10 +3,10 @@
 import Glibc
 
 /// A thread could not be created.
-package struct ThreadError: Error, Sendable, Equatable, CustomStringConvertible {
-  package let name: String
-  package let errno: Int32
-  package var description: String { "start thread \(name): \(errnoText(errno))" }
+public struct ThreadError: Error, Sendable, Equatable, CustomStringConvertible {
+  public let name: String
+  public let errno: Int32
+  public var description: String { "start thread \(name): \(errnoText(errno))" }
 }
 
 private final class ThreadStart: Sendable {

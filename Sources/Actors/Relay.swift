@@ -1,15 +1,15 @@
 import Synchronization
 
 /// Passes messages on to an actor that is made after the one that sends them.
-package final class Relay<Message>: Sendable {
+public final class Relay<Message>: Sendable {
   private let target = Mutex<(@Sendable (Message) -> Void)?>(nil)
 
-  package init() {}
+  public init() {}
 
-  package func connect(_ target: @escaping @Sendable (Message) -> Void) {
+  public func connect(_ target: @escaping @Sendable (Message) -> Void) {
     self.target.withLock { $0 = target }
   }
 
   /// Any thread. Lost while nothing is connected.
-  package func send(_ message: Message) { target.withLock { $0 }?(message) }
+  public func send(_ message: Message) { target.withLock { $0 }?(message) }
 }

@@ -5,14 +5,14 @@ import CResolver
 import Glibc
 
 /// A host that offers a service, from a DNS record of type SRV.
-package struct ServiceRecord: Equatable, Sendable {
+public struct ServiceRecord: Equatable, Sendable {
   /// Fully qualified, with the dot at its end.
-  package var host: String
-  package var port: UInt16
-  package var priority: UInt16
-  package var weight: UInt16
+  public var host: String
+  public var port: UInt16
+  public var priority: UInt16
+  public var weight: UInt16
 
-  package init(host: String, port: UInt16, priority: UInt16 = 0, weight: UInt16 = 0) {
+  public init(host: String, port: UInt16, priority: UInt16 = 0, weight: UInt16 = 0) {
     self.host = host
     self.port = port
     self.priority = priority
@@ -21,17 +21,17 @@ package struct ServiceRecord: Equatable, Sendable {
 }
 
 /// Why a name has no answer, in Go's words.
-package struct NameError: Error, Equatable, CustomStringConvertible {
-  package let description: String
+public struct NameError: Error, Equatable, CustomStringConvertible {
+  public let description: String
 
-  package init(_ description: String) { self.description = description }
+  public init(_ description: String) { self.description = description }
 }
 
 /// Questions to the system's resolver that block their thread. How long, says `/etc/resolv.conf`:
 /// ten seconds for each server unless it says otherwise.
-package enum BlockingResolver {
+public enum BlockingResolver {
   /// The records of `_service._tcp.domain`, ordered by priority, then as the server gave them.
-  package static func services(_ name: String) throws(NameError) -> [ServiceRecord] {
+  public static func services(_ name: String) throws(NameError) -> [ServiceRecord] {
     var state = cresolver_state()
     guard cresolver_init(&state) == 0 else {
       throw NameError("lookup \(name): the resolver cannot be set up")
@@ -60,7 +60,7 @@ package enum BlockingResolver {
   }
 
   /// One numeric address of a host, IPv4 if there is one. Addresses are their own.
-  package static func address(of host: String) throws(NameError) -> String {
+  public static func address(of host: String) throws(NameError) -> String {
     var hints = addrinfo()
     hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
     var found: UnsafeMutablePointer<addrinfo>?

@@ -6,16 +6,16 @@ import CLibUV
 ///
 /// The loop keeps an open source alive: end it with ``close()``. Loop thread only, checked; hence
 /// the unchecked conformance.
-package final class SignalSource: LoopResource, @unchecked Sendable {
-  package let loop: EventLoop
-  package let signal: Int32
+public final class SignalSource: LoopResource, @unchecked Sendable {
+  public let loop: EventLoop
+  public let signal: Int32
   private var onSignal: (() -> Void)?
   private let handle: UnsafeMutablePointer<uv_signal_t>
   private var resourceID: UInt64 = 0
   private var isOpen = true
 
   /// Starts to watch `signal`; its default action no longer happens.
-  package init(
+  public init(
     _ signal: Int32, loop: EventLoop, onSignal: @escaping () -> Void
   ) throws(EventLoopError) {
     loop.preconditionOnLoop()
@@ -39,7 +39,7 @@ package final class SignalSource: LoopResource, @unchecked Sendable {
   }
 
   /// Stops watching; the signal's default action is back if nobody else watches it. Idempotent.
-  package func close() {
+  public func close() {
     loop.preconditionOnLoop()
     guard isOpen else { return }
     isOpen = false

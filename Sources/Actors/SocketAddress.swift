@@ -4,7 +4,7 @@ import CLibUV
 import Glibc
 
 /// A place to listen on or connect to.
-package enum StreamAddress: Sendable, Hashable, CustomStringConvertible {
+public enum StreamAddress: Sendable, Hashable, CustomStringConvertible {
   /// An IP address or a host name. To listen: `""`, `*`, `0.0.0.0` and `::` mean all addresses, and
   /// port 0 lets the system choose.
   case tcp(host: String, port: UInt16)
@@ -12,7 +12,7 @@ package enum StreamAddress: Sendable, Hashable, CustomStringConvertible {
   case unix(path: String)
 
   /// `host:port` with brackets around an IPv6 address, or the path.
-  package var description: String {
+  public var description: String {
     switch self {
     case .tcp(let host, let port): hostPort(host == "*" ? "" : host, port)
     case .unix(let path): path
@@ -28,8 +28,8 @@ package enum StreamAddress: Sendable, Hashable, CustomStringConvertible {
   }
 }
 
-package typealias ListenAddress = StreamAddress
-package typealias ConnectAddress = StreamAddress
+public typealias ListenAddress = StreamAddress
+public typealias ConnectAddress = StreamAddress
 
 private func hostPort(_ host: String, _ port: UInt16) -> String {
   host.utf8.contains(UInt8(ascii: ":")) ? "[\(host)]:\(port)" : "\(host):\(port)"

@@ -9,9 +9,9 @@ import Glibc
 /// unchecked conformance. The loop keeps an open connection alive: drop it with ``close()``.
 /// Any callback may call any method, ``close()`` included; after ``close()`` only `onClose` is
 /// still called, later, and exactly once.
-package final class StreamConnection: LoopResource, @unchecked Sendable {
-  package typealias BytesHandler = (UnsafeRawBufferPointer) -> Void
-  package typealias EndHandler = (StreamError?) -> Void
+public final class StreamConnection: LoopResource, @unchecked Sendable {
+  public typealias BytesHandler = (UnsafeRawBufferPointer) -> Void
+  public typealias EndHandler = (StreamError?) -> Void
 
   private enum Phase {
     case open
@@ -21,24 +21,24 @@ package final class StreamConnection: LoopResource, @unchecked Sendable {
     case closed
   }
 
-  package let loop: EventLoop
+  public let loop: EventLoop
   /// `tcp` or `unix`, as Go names networks.
-  package let network: String
+  public let network: String
   /// `1.2.3.4:80`, `[::1]:80`, or a path, `@` if it has none; empty for a plain pipe. Any thread.
-  package let localAddress: String
-  package let peerAddress: String
+  public let localAddress: String
+  public let peerAddress: String
 
   /// Called once on the loop when the handle is closed, never from within ``close()``.
-  package var onClose: (() -> Void)?
+  public var onClose: (() -> Void)?
   /// Called when ``queuedBytes`` has fallen to `lowWatermark` after it had reached `highWatermark`.
-  package var onWritable: (() -> Void)?
-  package var lowWatermark = 64 * 1024
-  package var highWatermark = 256 * 1024
+  public var onWritable: (() -> Void)?
+  public var lowWatermark = 64 * 1024
+  public var highWatermark = 256 * 1024
   /// After ``closeWhenFlushed()``, a peer that takes nothing for so long is not waited for any more.
-  package var lingerMilliseconds = 30_000
+  public var lingerMilliseconds = 30_000
 
   /// What stands between the socket and the owner; nil for a plain connection.
-  package private(set) var filter: (any StreamFilter)?
+  public private(set) var filter: (any StreamFilter)?
 
   private let stream: UnsafeMutablePointer<uv_stream_t>
   private let writeRequest: UnsafeMutablePointer<uv_write_t>
@@ -94,7 +94,7 @@ package final class StreamConnection: LoopResource, @unchecked Sendable {
   ///   - onBytes: the bytes are valid during the call only.
   ///   - onEnd: called once: nil when the peer has finished sending (the connection can still be
   ///     written to), or the error that broke it. The owner then calls ``close()`` when it is done.
-  package func startReading(onBytes: @escaping BytesHandler, onEnd: @escaping EndHandler) {
+  public func startReading(onBytes: @escaping BytesHandler, onEnd: @escaping EndHandler) {
     loop.preconditionOnLoop()
     precondition(self.onEnd == nil, "already reading")
     guard isUsable else { return }
@@ -105,7 +105,7 @@ package final class StreamConnection: LoopResource, @unchecked Sendable {
 
   /// Puts a filter in front of the owner, and reads from the socket for it. Before
   /// ``startReading(onBytes:onEnd:)``, and at most once.
-  package func install(_ filter: any StreamFilter) {
+  public func install(_ filter: any StreamFilter) {
     loop.preconditionOnLoop()
     precondition(self.filter == nil && onEnd == nil, "the connection is in use")
     guard isUsable else { return }
@@ -114,21 +114,21 @@ package final class StreamConnection: LoopResource, @unchecked Sendable {
   }
 
   /// Leaves further bytes in the kernel, so that the peer is slowed down.
-  package func pauseReading() {
+  public func pauseReading() {
     loop.preconditionOnLoop()
     isPaused = true
     stopSocket()
   }
 
   /// Leaves bytes in the kernel without a word of the owner. For filters.
-  package func stopSocket() {
+  public func stopSocket() {
     guard isUsable, reading else { return }
     reading = false
     uv_read_stop(stream)
   }
 
   /// Goes on after ``pauseReading()``; no effect if the stream is being read or has ended.
-  package func resumeReading() {
+  public func resumeReading() {
     loop.preconditionOnLoop()
     guard onBytes != nil else { return }
     isPaused = false
@@ -137,7 +137,7 @@ package final class StreamConnection: LoopResource, @unchecked Sendable {
   }
 
   /// Takes bytes from the kernel. For filters.
-  package func startSocket() {
+  public func startSocket() {
     guard isUsable, !reading, !readEnded else { return }
     let status = uv_read_start(stream, streamAllocates, streamReads)
     if status == 0 {
@@ -149,10 +149,10 @@ package final class StreamConnection: LoopResource, @unchecked Sendable {
   }
 
   /// Whether the owner has begun to read and not paused. For filters.
-  package var ownerTakesBytes: Bool { onBytes != nil && !isPaused && isUsable }
+  public var ownerTakesBytes: Bool { onBytes != nil && !isPaused && isUsable }
 
   /// Gives the owner bytes, valid during the call. For filters; only while ``ownerTakesBytes``.
-  package func deliver(_ bytes: UnsafeRawBufferPointer) { onBytes?(bytes) }
+  public func deliver(_ bytes: UnsafeRawBufferPointer) { onBytes?(bytes) }
 
   fileprivate func didRead(_ count: Int, _ buffer: UnsafePointer<uv_buf_t>?) {
     guard isUsable, count != 0 else { return }
@@ -173,7 +173,7 @@ package final class StreamConnection: LoopResource, @unchecked Sendable {
   }
 
   /// Ends the owner's reading side: nil for the regular end. For filters.
-  package func endReading(_ error: StreamError?) {
+  public func endReading(_ error: StreamError?) {
     guard isUsable, !readEnded else { return }
     stopSocket()
     readEnded = true
@@ -185,13 +185,13 @@ package final class StreamConnection: LoopResource, @unchecked Sendable {
   // MARK: Writing
 
   /// Bytes accepted by ``write(_:)`` that the kernel has not taken yet.
-  package var queuedBytes: Int {
+  public var queuedBytes: Int {
     loop.preconditionOnLoop()
     return isUsable ? unsentBytes : 0
   }
 
   /// False from ``queuedBytes`` reaching `highWatermark` until `onWritable` is called.
-  package var isWritable: Bool {
+  public var isWritable: Bool {
     loop.preconditionOnLoop()
     return phase == .open && !aboveHighWatermark
   }
@@ -203,19 +203,19 @@ package final class StreamConnection: LoopResource, @unchecked Sendable {
   /// The queue is not limited here: watch ``isWritable``. Errors end the reading side (`onEnd`) on a
   /// later turn, or close the connection if that has ended already. After ``shutdown()`` or
   /// ``close()`` the bytes are dropped.
-  package func write(_ bytes: consuming [UInt8]) {
+  public func write(_ bytes: consuming [UInt8]) {
     bytes.withUnsafeBytes { write($0) }
   }
 
   /// Like ``write(_:)``; what cannot be sent at once is copied.
-  package func write(_ bytes: UnsafeRawBufferPointer) {
+  public func write(_ bytes: UnsafeRawBufferPointer) {
     loop.preconditionOnLoop()
     guard phase == .open, !bytes.isEmpty else { return }
     if let filter { filter.ownerWrites(bytes) } else { send(bytes) }
   }
 
   /// Sends bytes as they are, past the filter. For filters.
-  package func send(_ bytes: UnsafeRawBufferPointer) {
+  public func send(_ bytes: UnsafeRawBufferPointer) {
     guard phase == .open, !bytes.isEmpty else { return }
     var rest = bytes
     if !writing {
@@ -263,7 +263,7 @@ package final class StreamConnection: LoopResource, @unchecked Sendable {
   // MARK: Ending
 
   /// Sends what is queued, then tells the peer that no more will come. Reading goes on.
-  package func shutdown() {
+  public func shutdown() {
     loop.preconditionOnLoop()
     guard phase == .open else { return }
     filter?.ownerFinishes()
@@ -273,7 +273,7 @@ package final class StreamConnection: LoopResource, @unchecked Sendable {
   }
 
   /// Sends what is queued, then closes; also if that fails, or the peer does not take it.
-  package func closeWhenFlushed() {
+  public func closeWhenFlushed() {
     loop.preconditionOnLoop()
     guard isUsable, !closesWhenFlushed else { return }
     closesWhenFlushed = true
@@ -303,7 +303,7 @@ package final class StreamConnection: LoopResource, @unchecked Sendable {
   }
 
   /// Closes at once; what is queued is lost. Idempotent.
-  package func close() {
+  public func close() {
     loop.preconditionOnLoop()
     guard isUsable else { return }
     // The last words go out only if nothing is in front of them.

@@ -4,13 +4,13 @@ import CLibUV
 import Glibc
 
 /// An operation on a stream failed.
-package struct StreamError: Error, Sendable, Equatable, CustomStringConvertible {
+public struct StreamError: Error, Sendable, Equatable, CustomStringConvertible {
   /// Go's wording, for example `dial tcp 127.0.0.1:1: connect: connection refused`.
-  package let description: String
+  public let description: String
   /// The system's error number; 0 where there is none (a timeout of ours, an unknown host).
-  package let errno: Int32
+  public let errno: Int32
   /// The caller's time limit or the system's has passed.
-  package let isTimeout: Bool
+  public let isTimeout: Bool
 
   init(_ prefix: String, errno: Int32) {
     self.description = "\(prefix): \(errnoText(errno))"
@@ -19,7 +19,7 @@ package struct StreamError: Error, Sendable, Equatable, CustomStringConvertible 
   }
 
   /// What a ``StreamSecurity`` found wrong.
-  package init(_ description: String, isTimeout: Bool = false) {
+  public init(_ description: String, isTimeout: Bool = false) {
     self.description = description
     self.errno = 0
     self.isTimeout = isTimeout
@@ -41,11 +41,11 @@ package struct StreamError: Error, Sendable, Equatable, CustomStringConvertible 
 }
 
 /// A listener could not be opened.
-package struct ListenError: Error, Sendable, Equatable, CustomStringConvertible {
+public struct ListenError: Error, Sendable, Equatable, CustomStringConvertible {
   /// Go's wording, for example `listen tcp 127.0.0.1:2380: bind: address already in use`.
-  package let description: String
+  public let description: String
   /// The system's error number; 0 if the host name is unknown.
-  package let errno: Int32
+  public let errno: Int32
 }
 
 /// The system's text for an error number in Go's form: glibc's text without the capital.

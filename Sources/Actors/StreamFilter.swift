@@ -3,7 +3,7 @@
 /// Turns the bytes of a socket into those of a ``StreamConnection``'s owner, and back.
 ///
 /// Everything is called on the loop.
-package protocol StreamFilter: AnyObject {
+public protocol StreamFilter: AnyObject {
   /// Bytes from the socket, valid during the call. What they mean for the owner is given to
   /// ``StreamConnection/deliver(_:)``.
   func socketDidRead(_ bytes: UnsafeRawBufferPointer)
@@ -21,7 +21,7 @@ package protocol StreamFilter: AnyObject {
 }
 
 /// Makes connections secure before their owners get them. Loop thread only.
-package protocol StreamSecurity: AnyObject {
+public protocol StreamSecurity: AnyObject {
   /// Installs a filter on a connection that nobody has read from, and has it shake hands.
   ///
   /// - Parameter completion: called once, never from within this call: nil when the connection is

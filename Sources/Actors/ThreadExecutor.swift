@@ -7,7 +7,7 @@ import Synchronization
 ///
 /// State outside `shared` is immutable or atomic, which is what makes it safe to share; hence the
 /// unchecked conformance. Work that arrives after ``stop()`` has finished is dropped.
-package final class ThreadExecutor: ActorExecutor, @unchecked Sendable {
+public final class ThreadExecutor: ActorExecutor, @unchecked Sendable {
   private struct Shared {
     var items: ContiguousArray<WorkItem> = []
     /// The thread sleeps, or is about to; whoever clears this wakes it.
@@ -39,7 +39,7 @@ package final class ThreadExecutor: ActorExecutor, @unchecked Sendable {
 
   private enum Next { case work, sleep, end }
 
-  package let name: String
+  public let name: String
   private let owner = Atomic<UInt>(0)
   private let shared = Mutex(Shared())
   // A semaphore wakes with one system call and wakes up with one; a condition variable, which must
@@ -52,7 +52,7 @@ package final class ThreadExecutor: ActorExecutor, @unchecked Sendable {
   /// Starts the thread.
   ///
   /// - Parameter name: the thread's name; the kernel keeps the first 15 bytes.
-  package init(name: String) throws(ThreadError) {
+  public init(name: String) throws(ThreadError) {
     self.name = name
     wake = .allocate(capacity: 1)
     sem_init(wake, 0, 0)
@@ -68,7 +68,7 @@ package final class ThreadExecutor: ActorExecutor, @unchecked Sendable {
   /// Finishes all queued work, including what that work enqueues, then joins the thread.
   ///
   /// Idempotent; must not be called on the executor's own thread.
-  package func stop() {
+  public func stop() {
     precondition(!isCurrent, "ThreadExecutor \(name) cannot join itself")
     joined.withLock { joined in
       if joined { return }
@@ -83,13 +83,13 @@ package final class ThreadExecutor: ActorExecutor, @unchecked Sendable {
   }
 
   /// True on the executor's own thread.
-  package var isCurrent: Bool { owner.load(ordering: .relaxed) == currentThreadID() }
+  public var isCurrent: Bool { owner.load(ordering: .relaxed) == currentThreadID() }
 
-  package func schedule(_ drain: any InboxDrain) { append(.drain(drain)) }
+  public func schedule(_ drain: any InboxDrain) { append(.drain(drain)) }
 
   /// Runs the drain on the calling thread if the executor's own sleeps. That is one thread at a time
   /// still, and the lock orders what they see.
-  package func runHere(_ drain: any InboxDrain) -> Bool {
+  public func runHere(_ drain: any InboxDrain) -> Bool {
     guard shared.withLock({ $0.admitGuest() }) else { return false }
     let thread = owner.exchange(currentThreadID(), ordering: .relaxed)
     drain.drain()
@@ -98,13 +98,13 @@ package final class ThreadExecutor: ActorExecutor, @unchecked Sendable {
     return true
   }
 
-  package func execute(_ body: @escaping @Sendable () -> Void) { append(.closure(body)) }
+  public func execute(_ body: @escaping @Sendable () -> Void) { append(.closure(body)) }
 
-  package func enqueue(_ job: consuming ExecutorJob) { append(.job(UnownedJob(job))) }
+  public func enqueue(_ job: consuming ExecutorJob) { append(.job(UnownedJob(job))) }
 
-  package func isIsolatingCurrentContext() -> Bool? { isCurrent }
+  public func isIsolatingCurrentContext() -> Bool? { isCurrent }
 
-  package func checkIsolated() {
+  public func checkIsolated() {
     precondition(isCurrent, "not on the thread of ThreadExecutor \(name)")
   }
 

@@ -1,9 +1,9 @@
 import CIntrinsics
 
 /// CRC-32C (Castagnoli), chained by value: `extend(extend(0, a), b) == extend(0, a + b)`.
-package enum CRC32C {
+public enum CRC32C {
   /// The checksum of what `crc` covers followed by `bytes`.
-  package static func extend(_ crc: UInt32, _ bytes: UnsafeRawBufferPointer) -> UInt32 {
+  public static func extend(_ crc: UInt32, _ bytes: UnsafeRawBufferPointer) -> UInt32 {
     guard let base = bytes.baseAddress else { return crc }
     if hasInstruction {
       return ~apus_crc32c(~crc, base.assumingMemoryBound(to: UInt8.self), bytes.count)
@@ -11,7 +11,7 @@ package enum CRC32C {
     return software(crc, bytes)
   }
 
-  package static func extend(_ crc: UInt32, _ bytes: some Sequence<UInt8>) -> UInt32 {
+  public static func extend(_ crc: UInt32, _ bytes: some Sequence<UInt8>) -> UInt32 {
     let viaStorage = bytes.withContiguousStorageIfAvailable {
       extend(crc, UnsafeRawBufferPointer($0))
     }
@@ -21,7 +21,7 @@ package enum CRC32C {
   private static let hasInstruction = apus_has_crc32c() != 0
 
   /// Byte-wise table method, for processors without the instruction.
-  package static func software(_ crc: UInt32, _ bytes: UnsafeRawBufferPointer) -> UInt32 {
+  public static func software(_ crc: UInt32, _ bytes: UnsafeRawBufferPointer) -> UInt32 {
     var state = ~crc
     for byte in bytes {
       state = table[Int((state ^ UInt32(byte)) & 0xff)] ^ (state >> 8)

@@ -1,28 +1,28 @@
 /// Messages in gRPC's framing, one behind the other: what a stream can send as it is.
 ///
 /// Each has a prefix of five bytes: 0 (not compressed), then its length, big-endian.
-package struct FramedMessages: Sendable {
-  package static let prefixBytes = 5
+public struct FramedMessages: Sendable {
+  public static let prefixBytes = 5
   private static let emptyPrefix = Bytes(repeating: 0, count: prefixBytes)
   /// A piece takes no more messages from this size on, so that large ones are let go of one by one.
   private static let pieceBytes = 64 << 10
 
   /// Whole messages each.
-  package private(set) var pieces: [Bytes] = []
-  package private(set) var count = 0
+  public private(set) var pieces: [Bytes] = []
+  public private(set) var count = 0
   /// Bytes that will come, as far as known.
   private var expected: Int
 
   /// - Parameter expected: bytes of all messages, about.
-  package init(expected: Int = 0) { self.expected = expected }
+  public init(expected: Int = 0) { self.expected = expected }
 
   /// Bytes of the messages, without their prefixes.
-  package var messageBytes: Int {
+  public var messageBytes: Int {
     pieces.reduce(0) { $0 + $1.count } - count * Self.prefixBytes
   }
 
   /// Appends the message that `write` writes.
-  package mutating func append(_ write: (inout ProtobufWriter) -> Void) {
+  public mutating func append(_ write: (inout ProtobufWriter) -> Void) {
     if (pieces.last?.count ?? .max) >= Self.pieceBytes { beginPiece() }
     // Moved out and back, so that appending does not copy the piece.
     var piece: Bytes = []
@@ -48,11 +48,11 @@ package struct FramedMessages: Sendable {
 
 /// The messages one by one, without their prefixes.
 extension FramedMessages: Sequence {
-  package struct Iterator: IteratorProtocol {
+  public struct Iterator: IteratorProtocol {
     fileprivate var rest: ArraySlice<Bytes>
     fileprivate var offset = 0
 
-    package mutating func next() -> Bytes? {
+    public mutating func next() -> Bytes? {
       guard let piece = rest.first else { return nil }
       let start = offset + FramedMessages.prefixBytes
       let length = piece[offset + 1..<start].reduce(0) { $0 << 8 | Int($1) }
@@ -65,5 +65,5 @@ extension FramedMessages: Sequence {
     }
   }
 
-  package func makeIterator() -> Iterator { Iterator(rest: pieces[...]) }
+  public func makeIterator() -> Iterator { Iterator(rest: pieces[...]) }
 }

@@ -1,28 +1,28 @@
 /// Raw bytes: keys, values, encoded messages.
-package typealias Bytes = [UInt8]
+public typealias Bytes = [UInt8]
 
 /// A member's identity, by etcd's recipe (SHA-1 of peer URLs and cluster token). Never 0.
-package typealias MemberID = UInt64
+public typealias MemberID = UInt64
 
 /// The identity of a cluster, fixed at bootstrap.
-package typealias ClusterID = UInt64
+public typealias ClusterID = UInt64
 
 /// A Raft term: increases with every election.
-package typealias Term = UInt64
+public typealias Term = UInt64
 
 /// A position in the Raft log. The first entry is 1; 0 means "before the log".
-package typealias LogIndex = UInt64
+public typealias LogIndex = UInt64
 
 /// A lease's identity. Any value but 0; negative ones are legal.
-package typealias LeaseID = Int64
+public typealias LeaseID = Int64
 
 extension UInt64 {
   /// Lower-case hexadecimal without padding: how etcd prints member and cluster ids.
-  package var hex: String { String(self, radix: 16) }
+  public var hex: String { String(self, radix: 16) }
 
   /// The same with all of its 16 digits: how etcd names files.
-  package var paddedHex: String { String(repeating: "0", count: 16 - hex.utf8.count) + hex }
+  public var paddedHex: String { String(repeating: "0", count: 16 - hex.utf8.count) + hex }
 
   /// Eight bytes, most significant first.
-  package var bigEndianBytes: Bytes { withUnsafeBytes(of: bigEndian) { Bytes($0) } }
+  public var bigEndianBytes: Bytes { withUnsafeBytes(of: bigEndian) { Bytes($0) } }
 }

@@ -1,6 +1,6 @@
 /// The few JSON forms written by hand, where field order and number form are fixed.
-package enum JSONText {
-  package static func string(_ value: String) -> String {
+public enum JSONText {
+  public static func string(_ value: String) -> String {
     var text = "\""
     for scalar in value.unicodeScalars {
       switch scalar {
@@ -18,7 +18,7 @@ package enum JSONText {
     return text + "\""
   }
 
-  package static func array(_ values: [String]) -> String {
+  public static func array(_ values: [String]) -> String {
     "[" + values.map(string).joined(separator: ",") + "]"
   }
 }

@@ -1,17 +1,17 @@
 /// Protobuf fields written by hand, for the few messages that are on the hot path or must keep
 /// exact bytes (Raft messages, log records, stored key-values). Everything else uses swift-protobuf.
-package struct ProtobufWriter: Sendable {
-  package private(set) var bytes: Bytes
+public struct ProtobufWriter: Sendable {
+  public private(set) var bytes: Bytes
 
-  package init(reserving count: Int = 0) {
+  public init(reserving count: Int = 0) {
     bytes = []
     bytes.reserveCapacity(count)
   }
 
   /// Continues after what `bytes` holds already.
-  package init(appendingTo bytes: consuming Bytes) { self.bytes = bytes }
+  public init(appendingTo bytes: consuming Bytes) { self.bytes = bytes }
 
-  package mutating func varint(_ value: UInt64) {
+  public mutating func varint(_ value: UInt64) {
     var rest = value
     while rest >= 0x80 {
       bytes.append(UInt8(truncatingIfNeeded: rest) | 0x80)
@@ -21,33 +21,33 @@ package struct ProtobufWriter: Sendable {
   }
 
   /// A varint field, written even when zero.
-  package mutating func field(_ number: Int, always value: UInt64) {
+  public mutating func field(_ number: Int, always value: UInt64) {
     varint(UInt64(number) << 3)
     varint(value)
   }
 
   /// A varint field, left out when zero (proto3).
-  package mutating func field(_ number: Int, _ value: UInt64) {
+  public mutating func field(_ number: Int, _ value: UInt64) {
     if value != 0 { field(number, always: value) }
   }
 
   /// A signed varint field (int64), left out when zero.
-  package mutating func field(_ number: Int, signed value: Int64) {
+  public mutating func field(_ number: Int, signed value: Int64) {
     field(number, UInt64(bitPattern: value))
   }
 
-  package mutating func field(_ number: Int, _ value: Bool) {
+  public mutating func field(_ number: Int, _ value: Bool) {
     if value { field(number, always: 1) }
   }
 
   /// A bytes, string or message field, written even when empty.
-  package mutating func field(_ number: Int, always value: some Collection<UInt8>) {
+  public mutating func field(_ number: Int, always value: some Collection<UInt8>) {
     lengthPrefix(number, value.count)
     bytes.append(contentsOf: value)
   }
 
   /// A bytes or string field, left out when empty (proto3).
-  package mutating func field(_ number: Int, _ value: some Collection<UInt8>) {
+  public mutating func field(_ number: Int, _ value: some Collection<UInt8>) {
     if !value.isEmpty { field(number, always: value) }
   }
 
@@ -55,25 +55,25 @@ package struct ProtobufWriter: Sendable {
   // is not specialised in other modules.
 
   /// A bytes, string or message field, written even when empty.
-  package mutating func field(_ number: Int, always value: Bytes) {
+  public mutating func field(_ number: Int, always value: Bytes) {
     lengthPrefix(number, value.count)
     bytes.append(contentsOf: value)
   }
 
   /// A bytes or string field, left out when empty (proto3).
-  package mutating func field(_ number: Int, _ value: Bytes) {
+  public mutating func field(_ number: Int, _ value: Bytes) {
     if !value.isEmpty { field(number, always: value) }
   }
 
   /// Tag and length of a bytes field whose content the caller appends next with `raw`.
-  package mutating func lengthPrefix(_ number: Int, _ count: Int) {
+  public mutating func lengthPrefix(_ number: Int, _ count: Int) {
     varint(UInt64(number) << 3 | 2)
     varint(UInt64(count))
   }
 
-  package mutating func raw(_ more: Bytes) { bytes.append(contentsOf: more) }
+  public mutating func raw(_ more: Bytes) { bytes.append(contentsOf: more) }
 
-  package mutating func raw(_ more: UnsafeRawBufferPointer) { bytes.append(contentsOf: more) }
+  public mutating func raw(_ more: UnsafeRawBufferPointer) { bytes.append(contentsOf: more) }
 
   /// Writes a number over four bytes that are there, big-endian.
   mutating func patch(_ value: UInt32, at offset: Int) {
@@ -83,13 +83,13 @@ package struct ProtobufWriter: Sendable {
   }
 
   /// Bytes that `varint(value)` takes.
-  package static func varintCount(_ value: UInt64) -> Int {
+  public static func varintCount(_ value: UInt64) -> Int {
     value == 0 ? 1 : (70 - value.leadingZeroBitCount) / 7
   }
 }
 
 /// What is wrong with bytes that claim to be a protobuf message.
-package enum ProtobufError: Error, Equatable, Sendable {
+public enum ProtobufError: Error, Equatable, Sendable {
   case truncated
   case varintTooLong
   case badTag(UInt64)
@@ -105,14 +105,14 @@ package enum ProtobufError: Error, Equatable, Sendable {
 ///       default: break   // unknown fields are skipped
 ///       }
 ///     }
-package struct ProtobufReader {
+public struct ProtobufReader {
   private let buffer: UnsafeRawBufferPointer
   private var offset = 0
 
-  package init(_ buffer: UnsafeRawBufferPointer) { self.buffer = buffer }
+  public init(_ buffer: UnsafeRawBufferPointer) { self.buffer = buffer }
 
-  package struct Field {
-    package let number: Int
+  public struct Field {
+    public let number: Int
     private let value: Value
 
     fileprivate enum Value {
@@ -126,26 +126,26 @@ package struct ProtobufReader {
       self.value = value
     }
 
-    package func uint64() throws(ProtobufError) -> UInt64 {
+    public func uint64() throws(ProtobufError) -> UInt64 {
       guard case .varint(let value) = value else { throw .wrongType(field: number) }
       return value
     }
 
-    package func int64() throws(ProtobufError) -> Int64 { Int64(bitPattern: try uint64()) }
+    public func int64() throws(ProtobufError) -> Int64 { Int64(bitPattern: try uint64()) }
 
-    package func bool() throws(ProtobufError) -> Bool { try uint64() != 0 }
+    public func bool() throws(ProtobufError) -> Bool { try uint64() != 0 }
 
     /// The content of a bytes, string or message field; valid as long as the reader's buffer.
-    package func buffer() throws(ProtobufError) -> UnsafeRawBufferPointer {
+    public func buffer() throws(ProtobufError) -> UnsafeRawBufferPointer {
       guard case .bytes(let value) = value else { throw .wrongType(field: number) }
       return value
     }
 
-    package func bytes() throws(ProtobufError) -> Bytes { Bytes(try buffer()) }
+    public func bytes() throws(ProtobufError) -> Bytes { Bytes(try buffer()) }
   }
 
   /// The next field, or nil at the end.
-  package mutating func next() throws(ProtobufError) -> Field? {
+  public mutating func next() throws(ProtobufError) -> Field? {
     guard offset < buffer.count else { return nil }
     let tag = try varint()
     // 29 bits are what a field number may have; other readers refuse what is larger, too.

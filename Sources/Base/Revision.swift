@@ -1,18 +1,18 @@
 /// A position in the store's history: transaction `main`, and change `sub` inside it.
 ///
 /// Stored as 17 bytes: `main` big-endian, `_`, `sub` big-endian, so that byte order is time order.
-package struct Revision: Hashable, Comparable, Sendable {
-  package var main: Int64
-  package var sub: Int64
+public struct Revision: Hashable, Comparable, Sendable {
+  public var main: Int64
+  public var sub: Int64
 
   @inlinable
-  package init(main: Int64, sub: Int64 = 0) {
+  public init(main: Int64, sub: Int64 = 0) {
     self.main = main
     self.sub = sub
   }
 
   @inlinable
-  package static func < (left: Revision, right: Revision) -> Bool {
+  public static func < (left: Revision, right: Revision) -> Bool {
     left.main != right.main ? left.main < right.main : left.sub < right.sub
   }
 }

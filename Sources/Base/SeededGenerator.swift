@@ -1,9 +1,9 @@
 /// xoshiro256**: the random source of everything that must replay from a seed.
-package struct SeededGenerator: RandomNumberGenerator, Sendable {
+public struct SeededGenerator: RandomNumberGenerator, Sendable {
   private var state: (UInt64, UInt64, UInt64, UInt64)
 
   /// Any seed is good, 0 included: the state is spread with SplitMix64.
-  package init(seed: UInt64) {
+  public init(seed: UInt64) {
     var mix = seed
     func next() -> UInt64 {
       mix &+= 0x9e37_79b9_7f4a_7c15
@@ -15,7 +15,7 @@ package struct SeededGenerator: RandomNumberGenerator, Sendable {
     state = (next(), next(), next(), next())
   }
 
-  package mutating func next() -> UInt64 {
+  public mutating func next() -> UInt64 {
     let result = rotateLeft(state.1 &* 5, by: 7) &* 9
     let shifted = state.1 << 17
     state.2 ^= state.0

@@ -1,13 +1,13 @@
 internal import Glibc
 
 /// Small files, read at once: certificates, keys.
-package enum WholeFile {
+public enum WholeFile {
   /// Why a file cannot be read, as Go says it: `open P: no such file or directory`.
-  package struct Failure: Error, Equatable, CustomStringConvertible {
-    package let description: String
+  public struct Failure: Error, Equatable, CustomStringConvertible {
+    public let description: String
   }
 
-  package static func read(_ path: String) throws(Failure) -> Bytes {
+  public static func read(_ path: String) throws(Failure) -> Bytes {
     let descriptor = open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else { throw failure("open", path) }
     defer { close(descriptor) }
@@ -27,7 +27,7 @@ package enum WholeFile {
 }
 
 /// What an error number of the system means, in lower case as Go writes it.
-package func systemText(_ number: Int32) -> String {
+public func systemText(_ number: Int32) -> String {
   let text = strerror(number).map { String(cString: $0) } ?? "error \(number)"
   return text.prefix(1).lowercased() + text.dropFirst()
 }

@@ -1,27 +1,27 @@
 // Where a client finds a member, and how users write it.
 
-package import Actors
+public import Actors
 import EtcdAPI
 
 /// The client address of one member.
 ///
 /// Accepted forms: `host:port`, `[v6]:port`, `http://host:port`, `https://host:port`, `unix:PATH`,
 /// `unix:///ABSOLUTE`, and the latter two with `unixs`.
-package struct Endpoint: Hashable, Sendable, CustomStringConvertible {
+public struct Endpoint: Hashable, Sendable, CustomStringConvertible {
   /// As it was given; what messages and tables show.
-  package let description: String
-  package let address: StreamAddress
+  public let description: String
+  public let address: StreamAddress
   /// The `:authority` of calls to it.
-  package let authority: String
+  public let authority: String
   /// The host that a certificate has to name.
-  package let serverName: String
+  public let serverName: String
   /// Whether the scheme asks for TLS, or for none; nil if it leaves that to the client.
-  package let isSecure: Bool?
+  public let isSecure: Bool?
 
   /// Reads an endpoint.
   ///
   /// - Throws: code `invalidArgument` for text that is no address.
-  package init(_ text: String) throws(EtcdClientError) {
+  public init(_ text: String) throws(EtcdClientError) {
     description = text
     if text.hasPrefix("unix:") || text.hasPrefix("unixs:") {
       isSecure = text.hasPrefix("unixs:") ? true : nil

@@ -1,12 +1,12 @@
 // Users, roles and logins.
 
-package import EtcdAPI
+public import EtcdAPI
 import SwiftProtobuf
 
 extension EtcdClient {
   /// Logs in with the client's name and password, if it has one. Calls do so by themselves when a
   /// member asks; this tells early whether the password is right.
-  package func logIn(timeout: Duration) async throws(EtcdClientError) {
+  public func logIn(timeout: Duration) async throws(EtcdClientError) {
     let deadline = deadline(.after(timeout))
     let core = self.core
     let failure: EtcdClientError? = await withCheckedContinuation { continuation in
@@ -21,7 +21,7 @@ extension EtcdClient {
   }
 
   /// Asks for a token, for callers that make calls of their own.
-  package func authenticate(
+  public func authenticate(
     user: String, password: String, _ options: CallOptions = CallOptions()
   ) async throws(EtcdClientError) -> Etcdserverpb_AuthenticateResponse {
     var request = Etcdserverpb_AuthenticateRequest()
@@ -30,19 +30,19 @@ extension EtcdClient {
     return try await unary(.authenticate, request, options)
   }
 
-  package func authEnable(
+  public func authEnable(
     _ options: CallOptions = CallOptions()
   ) async throws(EtcdClientError) -> Etcdserverpb_AuthEnableResponse {
     try await unary(.authEnable, Etcdserverpb_AuthEnableRequest(), options)
   }
 
-  package func authDisable(
+  public func authDisable(
     _ options: CallOptions = CallOptions()
   ) async throws(EtcdClientError) -> Etcdserverpb_AuthDisableResponse {
     try await unary(.authDisable, Etcdserverpb_AuthDisableRequest(), options)
   }
 
-  package func authStatus(
+  public func authStatus(
     _ options: CallOptions = CallOptions()
   ) async throws(EtcdClientError) -> Etcdserverpb_AuthStatusResponse {
     try await unary(.authStatus, Etcdserverpb_AuthStatusRequest(), options)
@@ -50,38 +50,38 @@ extension EtcdClient {
 
   // MARK: Users
 
-  package func userAdd(
+  public func userAdd(
     _ request: Etcdserverpb_AuthUserAddRequest, _ options: CallOptions = CallOptions()
   ) async throws(EtcdClientError) -> Etcdserverpb_AuthUserAddResponse {
     try await unary(.userAdd, request, options)
   }
 
-  package func userGet(
+  public func userGet(
     _ name: String, _ options: CallOptions = CallOptions()
   ) async throws(EtcdClientError) -> Etcdserverpb_AuthUserGetResponse {
     try await unary(.userGet, Etcdserverpb_AuthUserGetRequest.with { $0.name = name }, options)
   }
 
-  package func userList(
+  public func userList(
     _ options: CallOptions = CallOptions()
   ) async throws(EtcdClientError) -> Etcdserverpb_AuthUserListResponse {
     try await unary(.userList, Etcdserverpb_AuthUserListRequest(), options)
   }
 
-  package func userDelete(
+  public func userDelete(
     _ name: String, _ options: CallOptions = CallOptions()
   ) async throws(EtcdClientError) -> Etcdserverpb_AuthUserDeleteResponse {
     try await unary(
       .userDelete, Etcdserverpb_AuthUserDeleteRequest.with { $0.name = name }, options)
   }
 
-  package func userChangePassword(
+  public func userChangePassword(
     _ request: Etcdserverpb_AuthUserChangePasswordRequest, _ options: CallOptions = CallOptions()
   ) async throws(EtcdClientError) -> Etcdserverpb_AuthUserChangePasswordResponse {
     try await unary(.userChangePassword, request, options)
   }
 
-  package func userGrantRole(
+  public func userGrantRole(
     user: String, role: String, _ options: CallOptions = CallOptions()
   ) async throws(EtcdClientError) -> Etcdserverpb_AuthUserGrantRoleResponse {
     var request = Etcdserverpb_AuthUserGrantRoleRequest()
@@ -90,7 +90,7 @@ extension EtcdClient {
     return try await unary(.userGrantRole, request, options)
   }
 
-  package func userRevokeRole(
+  public func userRevokeRole(
     user: String, role: String, _ options: CallOptions = CallOptions()
   ) async throws(EtcdClientError) -> Etcdserverpb_AuthUserRevokeRoleResponse {
     var request = Etcdserverpb_AuthUserRevokeRoleRequest()
@@ -101,38 +101,38 @@ extension EtcdClient {
 
   // MARK: Roles
 
-  package func roleAdd(
+  public func roleAdd(
     _ name: String, _ options: CallOptions = CallOptions()
   ) async throws(EtcdClientError) -> Etcdserverpb_AuthRoleAddResponse {
     try await unary(.roleAdd, Etcdserverpb_AuthRoleAddRequest.with { $0.name = name }, options)
   }
 
-  package func roleGet(
+  public func roleGet(
     _ name: String, _ options: CallOptions = CallOptions()
   ) async throws(EtcdClientError) -> Etcdserverpb_AuthRoleGetResponse {
     try await unary(.roleGet, Etcdserverpb_AuthRoleGetRequest.with { $0.role = name }, options)
   }
 
-  package func roleList(
+  public func roleList(
     _ options: CallOptions = CallOptions()
   ) async throws(EtcdClientError) -> Etcdserverpb_AuthRoleListResponse {
     try await unary(.roleList, Etcdserverpb_AuthRoleListRequest(), options)
   }
 
-  package func roleDelete(
+  public func roleDelete(
     _ name: String, _ options: CallOptions = CallOptions()
   ) async throws(EtcdClientError) -> Etcdserverpb_AuthRoleDeleteResponse {
     try await unary(
       .roleDelete, Etcdserverpb_AuthRoleDeleteRequest.with { $0.role = name }, options)
   }
 
-  package func roleGrantPermission(
+  public func roleGrantPermission(
     _ request: Etcdserverpb_AuthRoleGrantPermissionRequest, _ options: CallOptions = CallOptions()
   ) async throws(EtcdClientError) -> Etcdserverpb_AuthRoleGrantPermissionResponse {
     try await unary(.roleGrantPermission, request, options)
   }
 
-  package func roleRevokePermission(
+  public func roleRevokePermission(
     _ request: Etcdserverpb_AuthRoleRevokePermissionRequest,
     _ options: CallOptions = CallOptions()
   ) async throws(EtcdClientError) -> Etcdserverpb_AuthRoleRevokePermissionResponse {

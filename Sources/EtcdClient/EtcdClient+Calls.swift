@@ -1,35 +1,35 @@
 // The unary calls.
 
-package import EtcdAPI
+public import EtcdAPI
 
 extension EtcdClient {
   // MARK: Keys
 
-  package func range(
+  public func range(
     _ request: Etcdserverpb_RangeRequest, _ options: CallOptions = CallOptions()
   ) async throws(EtcdClientError) -> Etcdserverpb_RangeResponse {
     try await unary(.range, request, options)
   }
 
-  package func put(
+  public func put(
     _ request: Etcdserverpb_PutRequest, _ options: CallOptions = CallOptions()
   ) async throws(EtcdClientError) -> Etcdserverpb_PutResponse {
     try await unary(.put, request, options)
   }
 
-  package func deleteRange(
+  public func deleteRange(
     _ request: Etcdserverpb_DeleteRangeRequest, _ options: CallOptions = CallOptions()
   ) async throws(EtcdClientError) -> Etcdserverpb_DeleteRangeResponse {
     try await unary(.deleteRange, request, options)
   }
 
-  package func txn(
+  public func txn(
     _ request: Etcdserverpb_TxnRequest, _ options: CallOptions = CallOptions()
   ) async throws(EtcdClientError) -> Etcdserverpb_TxnResponse {
     try await unary(.txn, request, options)
   }
 
-  package func compact(
+  public func compact(
     _ request: Etcdserverpb_CompactionRequest, _ options: CallOptions = CallOptions()
   ) async throws(EtcdClientError) -> Etcdserverpb_CompactionResponse {
     try await unary(.compact, request, options)
@@ -37,25 +37,25 @@ extension EtcdClient {
 
   // MARK: Leases
 
-  package func leaseGrant(
+  public func leaseGrant(
     _ request: Etcdserverpb_LeaseGrantRequest, _ options: CallOptions = CallOptions()
   ) async throws(EtcdClientError) -> Etcdserverpb_LeaseGrantResponse {
     try await unary(.leaseGrant, request, options)
   }
 
-  package func leaseRevoke(
+  public func leaseRevoke(
     _ request: Etcdserverpb_LeaseRevokeRequest, _ options: CallOptions = CallOptions()
   ) async throws(EtcdClientError) -> Etcdserverpb_LeaseRevokeResponse {
     try await unary(.leaseRevoke, request, options)
   }
 
-  package func leaseTimeToLive(
+  public func leaseTimeToLive(
     _ request: Etcdserverpb_LeaseTimeToLiveRequest, _ options: CallOptions = CallOptions()
   ) async throws(EtcdClientError) -> Etcdserverpb_LeaseTimeToLiveResponse {
     try await unary(.leaseTimeToLive, request, options)
   }
 
-  package func leaseLeases(
+  public func leaseLeases(
     _ options: CallOptions = CallOptions()
   ) async throws(EtcdClientError) -> Etcdserverpb_LeaseLeasesResponse {
     try await unary(.leaseLeases, Etcdserverpb_LeaseLeasesRequest(), options)
@@ -64,7 +64,7 @@ extension EtcdClient {
   // MARK: Members
 
   /// - Parameter linearizable: confirm with a quorum; false asks for the member's own knowledge.
-  package func memberList(
+  public func memberList(
     linearizable: Bool = true, _ options: CallOptions = CallOptions()
   ) async throws(EtcdClientError) -> Etcdserverpb_MemberListResponse {
     var request = Etcdserverpb_MemberListRequest()
@@ -72,25 +72,25 @@ extension EtcdClient {
     return try await unary(.memberList, request, options)
   }
 
-  package func memberAdd(
+  public func memberAdd(
     _ request: Etcdserverpb_MemberAddRequest, _ options: CallOptions = CallOptions()
   ) async throws(EtcdClientError) -> Etcdserverpb_MemberAddResponse {
     try await unary(.memberAdd, request, options)
   }
 
-  package func memberRemove(
+  public func memberRemove(
     _ request: Etcdserverpb_MemberRemoveRequest, _ options: CallOptions = CallOptions()
   ) async throws(EtcdClientError) -> Etcdserverpb_MemberRemoveResponse {
     try await unary(.memberRemove, request, options)
   }
 
-  package func memberUpdate(
+  public func memberUpdate(
     _ request: Etcdserverpb_MemberUpdateRequest, _ options: CallOptions = CallOptions()
   ) async throws(EtcdClientError) -> Etcdserverpb_MemberUpdateResponse {
     try await unary(.memberUpdate, request, options)
   }
 
-  package func memberPromote(
+  public func memberPromote(
     _ request: Etcdserverpb_MemberPromoteRequest, _ options: CallOptions = CallOptions()
   ) async throws(EtcdClientError) -> Etcdserverpb_MemberPromoteResponse {
     try await unary(.memberPromote, request, options)
@@ -98,21 +98,21 @@ extension EtcdClient {
 
   // MARK: Maintenance
 
-  package func status(
+  public func status(
     endpoint: Endpoint, timeout: CallOptions.Timeout = .standard
   ) async throws(EtcdClientError) -> Etcdserverpb_StatusResponse {
     let options = CallOptions(timeout: timeout, endpoint: endpoint)
     return try await unary(.status, Etcdserverpb_StatusRequest(), options)
   }
 
-  package func alarm(
+  public func alarm(
     _ request: Etcdserverpb_AlarmRequest, _ options: CallOptions = CallOptions()
   ) async throws(EtcdClientError) -> Etcdserverpb_AlarmResponse {
     try await unary(.alarm, request, options)
   }
 
   /// - Parameter revision: 0 for the current one.
-  package func hashKV(
+  public func hashKV(
     endpoint: Endpoint, revision: Int64 = 0, timeout: CallOptions.Timeout = .standard
   ) async throws(EtcdClientError) -> Etcdserverpb_HashKVResponse {
     var request = Etcdserverpb_HashKVRequest()
@@ -121,7 +121,7 @@ extension EtcdClient {
     return try await unary(.hashKV, request, options)
   }
 
-  package func defragment(
+  public func defragment(
     endpoint: Endpoint, timeout: CallOptions.Timeout = .standard
   ) async throws(EtcdClientError) -> Etcdserverpb_DefragmentResponse {
     let options = CallOptions(timeout: timeout, endpoint: endpoint)
@@ -129,7 +129,7 @@ extension EtcdClient {
   }
 
   /// Must go to the leader: name its endpoint in `options`.
-  package func moveLeader(
+  public func moveLeader(
     to target: UInt64, _ options: CallOptions = CallOptions()
   ) async throws(EtcdClientError) -> Etcdserverpb_MoveLeaderResponse {
     var request = Etcdserverpb_MoveLeaderRequest()

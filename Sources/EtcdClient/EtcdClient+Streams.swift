@@ -1,12 +1,12 @@
 // The streaming calls.
 
-package import EtcdAPI
+public import EtcdAPI
 
 /// A running watch: its responses, and requests for progress.
-package final class WatchStream: AsyncSequence, Sendable {
-  package typealias Element = Etcdserverpb_WatchResponse
-  package typealias Failure = EtcdClientError
-  package typealias Iterator = ResponseStream<Etcdserverpb_WatchResponse>.Iterator
+public final class WatchStream: AsyncSequence, Sendable {
+  public typealias Element = Etcdserverpb_WatchResponse
+  public typealias Failure = EtcdClientError
+  public typealias Iterator = ResponseStream<Etcdserverpb_WatchResponse>.Iterator
 
   private let responses: ResponseStream<Etcdserverpb_WatchResponse>
   private let askProgress: @Sendable () -> Void
@@ -21,22 +21,22 @@ package final class WatchStream: AsyncSequence, Sendable {
 
   /// As ``ResponseStream/next()``: responses with events, progress (neither events nor flags), and
   /// last, if the server ends the watch, one with `canceled`.
-  package func next() async throws(EtcdClientError) -> Etcdserverpb_WatchResponse? {
+  public func next() async throws(EtcdClientError) -> Etcdserverpb_WatchResponse? {
     try await responses.next()
   }
 
-  package func makeAsyncIterator() -> Iterator { responses.makeAsyncIterator() }
+  public func makeAsyncIterator() -> Iterator { responses.makeAsyncIterator() }
 
   /// Asks the server for a progress response, which it sends only if the watch is caught up.
-  package func requestProgress() { askProgress() }
+  public func requestProgress() { askProgress() }
 
-  package func cancel() { responses.cancel() }
+  public func cancel() { responses.cancel() }
 }
 
 extension EtcdClient {
   /// Starts a watch that survives lost connections: it goes on, at another member if need be,
   /// after the last revision delivered. Creation answers are not passed on.
-  package func watch(
+  public func watch(
     _ request: Etcdserverpb_WatchCreateRequest, endpoint: Endpoint? = nil,
     requireLeader: Bool = false
   ) throws(EtcdClientError) -> WatchStream {
@@ -56,7 +56,7 @@ extension EtcdClient {
 
   /// Renews a lease every third of its TTL. The stream ends regularly when the lease is gone, or
   /// when its time has passed without a confirmed renewal. Never waits for the reader.
-  package func leaseKeepAlive(
+  public func leaseKeepAlive(
     id: Int64
   ) throws(EtcdClientError) -> ResponseStream<Etcdserverpb_LeaseKeepAliveResponse> {
     try keepAlive(id: id, isOnce: false)
@@ -65,7 +65,7 @@ extension EtcdClient {
   /// Renews a lease once.
   ///
   /// - Throws: `etcdserver: requested lease not found` if it is gone.
-  package func leaseKeepAliveOnce(
+  public func leaseKeepAliveOnce(
     id: Int64
   ) async throws(EtcdClientError) -> Etcdserverpb_LeaseKeepAliveResponse {
     let stream = try keepAlive(id: id, isOnce: true)
@@ -96,7 +96,7 @@ extension EtcdClient {
   /// Streams a database image: chunks, then a last one with the SHA-256 of all before it.
   ///
   /// - Parameter timeout: of the whole stream; `standard` means none here.
-  package func snapshot(
+  public func snapshot(
     endpoint: Endpoint? = nil, timeout: CallOptions.Timeout = .never
   ) throws(EtcdClientError) -> ResponseStream<Etcdserverpb_SnapshotResponse> {
     let payload = try encode(Etcdserverpb_SnapshotRequest())

@@ -1,6 +1,6 @@
 // The client: construction, life, and the way of a call from a task to the loop.
 
-package import Actors
+public import Actors
 import EtcdAPI
 import HTTP
 import SwiftProtobuf
@@ -12,16 +12,16 @@ import Synchronization
 /// Reads are repeated elsewhere when a member is unavailable; changes only if they were certainly
 /// not looked at. Cancelling a task ends its call. Close the client when it is not needed any more;
 /// dropping it does the same.
-package final class EtcdClient: Sendable {
-  package let endpoints: [Endpoint]
-  package let options: EtcdClientOptions
+public final class EtcdClient: Sendable {
+  public let endpoints: [Endpoint]
+  public let options: EtcdClientOptions
   let core: ClientCore
 
   /// Makes a client; connections are opened by the first call.
   ///
   /// - Parameter loop: shared with others and run by somebody else; nil starts a thread.
   /// - Throws: ``EtcdClientError`` without endpoints, or if the thread cannot be started.
-  package init(
+  public init(
     endpoints: [Endpoint], options: EtcdClientOptions = EtcdClientOptions(),
     loop: EventLoop? = nil
   ) throws(EtcdClientError) {
@@ -42,7 +42,7 @@ package final class EtcdClient: Sendable {
   deinit { core.close() }
 
   /// Ends all calls and connections. Idempotent; returns at once.
-  package func close() { core.close() }
+  public func close() { core.close() }
 
   // MARK: Calls
 

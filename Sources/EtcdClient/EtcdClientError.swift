@@ -1,16 +1,16 @@
 // The one error type of the client.
 
-package import EtcdAPI
+public import EtcdAPI
 import HTTP
 
 /// A call that did not succeed: a gRPC status, from the server or made here.
-package struct EtcdClientError: Error, Sendable, Equatable, CustomStringConvertible {
-  package let code: StatusCode
-  package let message: String
+public struct EtcdClientError: Error, Sendable, Equatable, CustomStringConvertible {
+  public let code: StatusCode
+  public let message: String
   /// Why no connection could be used, where that is what the call waited for.
-  package let connectionError: String?
+  public let connectionError: String?
 
-  package init(_ code: StatusCode, _ message: String, connectionError: String? = nil) {
+  public init(_ code: StatusCode, _ message: String, connectionError: String? = nil) {
     self.code = code
     self.message = message
     self.connectionError = connectionError
@@ -35,11 +35,11 @@ package struct EtcdClientError: Error, Sendable, Equatable, CustomStringConverti
     .invalidArgument, "etcdclient: no available endpoints")
 
   /// Whether this is `error`, told by its text as etcd's own clients do.
-  package func matches(_ error: EtcdError) -> Bool { message == error.message }
+  public func matches(_ error: EtcdError) -> Bool { message == error.message }
 
   /// As etcd's command line prints it: its own errors by their text alone, the end of the time
   /// limit as Go words it, anything else with the gRPC code.
-  package var description: String {
+  public var description: String {
     switch code {
     case .deadlineExceeded: return "context deadline exceeded"
     case .cancelled where message == Self.cancelled.message: return message
@@ -50,7 +50,7 @@ package struct EtcdClientError: Error, Sendable, Equatable, CustomStringConverti
   }
 
   /// The full gRPC form, `rpc error: code = X desc = Y`.
-  package var statusDescription: String {
+  public var statusDescription: String {
     let code = GRPCStatus.Code(rawValue: code.rawValue) ?? .unknown
     return GRPCStatus(code, message).description
   }

@@ -1,35 +1,35 @@
 // What a client and a single call may choose.
 
-package import TLS
+public import TLS
 
 /// Settings of a client.
-package struct EtcdClientOptions: Sendable {
+public struct EtcdClientOptions: Sendable {
   /// Time limit of a unary call that names none; nil waits for ever.
-  package var requestTimeout: Duration? = .seconds(5)
+  public var requestTimeout: Duration? = .seconds(5)
   /// Time limit of one attempt to connect, the HTTP/2 handshake included.
-  package var connectTimeout: Duration = .seconds(5)
+  public var connectTimeout: Duration = .seconds(5)
   /// A quiet connection with open calls is pinged after this; nil for never. Less than 10 s counts
   /// as 10 s, because servers end connections that ping too often.
-  package var keepaliveInterval: Duration? = .seconds(10)
+  public var keepaliveInterval: Duration? = .seconds(10)
   /// A connection that does not answer a ping for so long is given up.
-  package var keepaliveTimeout: Duration = .seconds(6)
+  public var keepaliveTimeout: Duration = .seconds(6)
   /// Members without a leader refuse every call with `etcdserver: no leader`.
-  package var requireLeader = false
-  package var sendMessageBytesMax = 2 << 20
-  package var receiveMessageBytesMax = Int(Int32.max)
+  public var requireLeader = false
+  public var sendMessageBytesMax = 2 << 20
+  public var receiveMessageBytesMax = Int(Int32.max)
   /// Certificates for TLS; nil for plain connections, except to endpoints that ask for TLS: those are
   /// verified with the roots of the system.
-  package var tls: TLSContextSource?
+  public var tls: TLSContextSource?
   /// For clusters with authentication; nil = nobody.
-  package var identity: ClientIdentity?
-  package var userAgent = "apus-client"
+  public var identity: ClientIdentity?
+  public var userAgent = "apus-client"
   /// Responses of a stream that wait for the reader before the server is slowed down.
-  package var streamBufferMax = 64
+  public var streamBufferMax = 64
 
-  package init() {}
+  public init() {}
 
   /// What TLS settings start from: gRPC servers want to hear of HTTP/2.
-  package static var tlsDefaults: TLSSettings {
+  public static var tlsDefaults: TLSSettings {
     var settings = TLSSettings()
     settings.protocols = ["h2"]
     return settings
@@ -37,21 +37,21 @@ package struct EtcdClientOptions: Sendable {
 }
 
 /// Settings of one call.
-package struct CallOptions: Sendable {
-  package enum Timeout: Sendable, Equatable {
+public struct CallOptions: Sendable {
+  public enum Timeout: Sendable, Equatable {
     /// The client's `requestTimeout`.
     case standard
     case never
     case after(Duration)
   }
 
-  package var timeout = Timeout.standard
+  public var timeout = Timeout.standard
   /// Call this member only, whether or not it is among the client's endpoints; nil picks any.
-  package var endpoint: Endpoint?
+  public var endpoint: Endpoint?
   /// As in ``EtcdClientOptions``; either of the two suffices.
-  package var requireLeader = false
+  public var requireLeader = false
 
-  package init(
+  public init(
     timeout: Timeout = .standard, endpoint: Endpoint? = nil, requireLeader: Bool = false
   ) {
     self.timeout = timeout

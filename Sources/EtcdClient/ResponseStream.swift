@@ -91,8 +91,8 @@ final class ResponseBuffer<Element: Sendable>: Sendable {
 ///
 /// The buffer between the connection and the reader is bounded: a slow reader makes the server
 /// wait. Dropping the stream, or cancelling the task that reads it, ends the call.
-package final class ResponseStream<Element: Sendable>: AsyncSequence, Sendable {
-  package typealias Failure = EtcdClientError
+public final class ResponseStream<Element: Sendable>: AsyncSequence, Sendable {
+  public typealias Failure = EtcdClientError
 
   private let buffer: ResponseBuffer<Element>
   private let resume: @Sendable () -> Void
@@ -115,7 +115,7 @@ package final class ResponseStream<Element: Sendable>: AsyncSequence, Sendable {
   /// Waits for the next response; nil at the regular end.
   ///
   /// - Throws: what ended the call; `context canceled` if the reading task is cancelled.
-  package func next() async throws(EtcdClientError) -> Element? {
+  public func next() async throws(EtcdClientError) -> Element? {
     let (result, hasRoomAgain) = await withTaskCancellationHandler {
       await buffer.next()
     } onCancel: {
@@ -127,20 +127,20 @@ package final class ResponseStream<Element: Sendable>: AsyncSequence, Sendable {
   }
 
   /// Ends the call. A reader gets what is buffered, then the error `context canceled`.
-  package func cancel() {
+  public func cancel() {
     buffer.finish(.cancelled)
     stop()
   }
 
-  package struct Iterator: AsyncIteratorProtocol {
+  public struct Iterator: AsyncIteratorProtocol {
     fileprivate let stream: ResponseStream<Element>
 
-    package mutating func next(
+    public mutating func next(
       isolation actor: isolated (any Actor)?
     ) async throws(EtcdClientError) -> Element? {
       try await stream.next()
     }
   }
 
-  package func makeAsyncIterator() -> Iterator { Iterator(stream: self) }
+  public func makeAsyncIterator() -> Iterator { Iterator(stream: self) }
 }

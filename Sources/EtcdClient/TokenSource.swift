@@ -6,7 +6,7 @@ import HTTP
 import SwiftProtobuf
 
 /// What a client shows of itself to a cluster with authentication.
-package enum ClientIdentity: Sendable, Equatable {
+public enum ClientIdentity: Sendable, Equatable {
   case password(user: String, password: String)
   /// A token that was made elsewhere; there is no other.
   case token(String)

@@ -3,22 +3,22 @@
 /// Set the closures right after `startCall`; they run inside `receive`, `appendOutput`, `tick`,
 /// `cancel`, `resumeReceiving` or `close`. ``onEnd`` comes exactly once and last; after it the
 /// closures are released. Methods are no-ops then.
-package final class ClientCall: ReceivingCall {
+public final class ClientCall: ReceivingCall {
   enum Phase { case open, ended }
 
   /// The HTTP/2 stream id; 0 for a call that could not be started.
-  package internal(set) var id: Int32
-  package let path: String
+  public internal(set) var id: Int32
+  public let path: String
   /// Absolute time at which the session ends the call itself.
-  package let deadline: UInt64?
+  public let deadline: UInt64?
   /// Initial metadata of the server, once.
-  package var onHeaders: ((HeaderFields) -> Void)?
+  public var onHeaders: ((HeaderFields) -> Void)?
   /// One whole message, decompressed; the memory is valid only during this call.
-  package var onMessage: ((UnsafeRawBufferPointer) -> Void)?
+  public var onMessage: ((UnsafeRawBufferPointer) -> Void)?
   /// The outcome and the trailing metadata.
-  package var onEnd: ((GRPCStatus, HeaderFields) -> Void)?
+  public var onEnd: ((GRPCStatus, HeaderFields) -> Void)?
   /// The queue has drained to the low mark after having been above it.
-  package var onWritable: (() -> Void)?
+  public var onWritable: (() -> Void)?
 
   // Unchecked exclusivity: run-time checks of these cost a tenth of a call. No access to one spans
   // a call to a closure or into nghttp2, so none can overlap another.
@@ -47,29 +47,29 @@ package final class ClientCall: ReceivingCall {
     self.session = session
   }
 
-  package var isEnded: Bool { phase == .ended }
+  public var isEnded: Bool { phase == .ended }
 
   var isOpen: Bool { phase == .open }
 
   /// Bytes given to `send` that the peer's window has not let out yet.
-  package var queuedBytes: Int { queue.bytes }
+  public var queuedBytes: Int { queue.bytes }
 
   /// Queues one message.
-  package func send(message: [UInt8]) { session?.send(self, message) }
+  public func send(message: [UInt8]) { session?.send(self, message) }
 
   /// Tells the server that no message follows. Queued messages go out first.
-  package func halfClose() { session?.halfClose(self) }
+  public func halfClose() { session?.halfClose(self) }
 
   /// Resets the stream and ends the call with `status`.
-  package func cancel(_ status: GRPCStatus = GRPCStatus(.cancelled, "context canceled")) {
+  public func cancel(_ status: GRPCStatus = GRPCStatus(.cancelled, "context canceled")) {
     session?.cancel(self, status)
   }
 
   /// Stops delivery of messages and the refill of the stream's window.
-  package func pauseReceiving() { isReceivePaused = true }
+  public func pauseReceiving() { isReceivePaused = true }
 
   /// Delivers what was withheld (before this returns) and opens the window again.
-  package func resumeReceiving() { session?.resumeReceiving(self) }
+  public func resumeReceiving() { session?.resumeReceiving(self) }
 }
 
 /// What has been received of a response's header blocks.

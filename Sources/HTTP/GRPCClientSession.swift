@@ -1,24 +1,24 @@
 import CNGHTTP2
 
 /// What a client session announces and allows. Times are nanoseconds.
-package struct GRPCClientConfiguration: Sendable {
+public struct GRPCClientConfiguration: Sendable {
   /// The `:authority` of every call.
-  package var authority: String
+  public var authority: String
   /// `http` or `https`.
-  package var scheme = "http"
-  package var userAgent = "apus"
+  public var scheme = "http"
+  public var userAgent = "apus"
   /// Largest message accepted, after decompression too.
-  package var receiveMessageBytesMax = Int(Int32.max)
-  package var headerListBytesMax = 1 << 20
-  package var streamWindowBytes = 4 << 20
-  package var connectionWindowBytes = 16 << 20
-  package var writableLowBytes = 64 << 10
+  public var receiveMessageBytesMax = Int(Int32.max)
+  public var headerListBytesMax = 1 << 20
+  public var streamWindowBytes = 4 << 20
+  public var connectionWindowBytes = 16 << 20
+  public var writableLowBytes = 64 << 10
   /// A quiet connection with open calls is pinged after this; `.max` for never. Servers end
   /// connections that ping more often than every 5 s.
-  package var keepaliveInterval: UInt64 = .max
-  package var keepaliveTimeout: UInt64 = 20 * 1_000_000_000
+  public var keepaliveInterval: UInt64 = .max
+  public var keepaliveTimeout: UInt64 = 20 * 1_000_000_000
 
-  package init(authority: String) {
+  public init(authority: String) {
     self.authority = authority
   }
 }
@@ -26,12 +26,12 @@ package struct GRPCClientConfiguration: Sendable {
 /// The client side of one HTTP/2 connection that carries gRPC. Bytes in, bytes out.
 ///
 /// Used by one thread, like ``GRPCServerSession``. The preface and settings are the first output.
-package final class GRPCClientSession {
-  package let configuration: GRPCClientConfiguration
+public final class GRPCClientSession {
+  public let configuration: GRPCClientConfiguration
   /// Why the session ended, for a log line; empty while it is healthy.
-  package private(set) var endReason = ""
+  public private(set) var endReason = ""
   /// The server has sent GOAWAY: start new calls on another connection.
-  package internal(set) var isDraining = false
+  public internal(set) var isDraining = false
 
   // Unchecked exclusivity: run-time checks of these cost a tenth of a call. No access to one spans
   // a call to a closure or into nghttp2, so none can overlap another.
@@ -47,7 +47,7 @@ package final class GRPCClientSession {
   @exclusivity(unchecked) private var isInside = false
   private static let keepalivePing: [UInt8] = Array("areyouup".utf8)
 
-  package init(configuration: GRPCClientConfiguration) {
+  public init(configuration: GRPCClientConfiguration) {
     self.configuration = configuration
     connection = HTTP2Connection(role: .client, configure: GRPCClientCallbacks.install)
     nghttp2_session_set_user_data(connection.raw, Unmanaged.passUnretained(self).toOpaque())
@@ -59,10 +59,10 @@ package final class GRPCClientSession {
       ], connectionWindowBytes: configuration.connectionWindowBytes)
   }
 
-  package var openCallCount: Int { calls.count }
+  public var openCallCount: Int { calls.count }
 
   /// Whether a new call has a chance: not closed, not draining.
-  package var acceptsCalls: Bool {
+  public var acceptsCalls: Bool {
     !isFinished && !isDraining && nghttp2_session_check_request_allowed(connection.raw) != 0
   }
 
@@ -73,7 +73,7 @@ package final class GRPCClientSession {
   ///   - metadata: names are lowered; `-bin` values must be base64 already.
   ///   - timeoutNanoseconds: told to the server, and enforced here by ``tick(now:)``.
   ///   - compresses: gzip the messages sent.
-  package func startCall(
+  public func startCall(
     path: String, metadata: [HTTPField] = [], timeoutNanoseconds: UInt64? = nil, now: UInt64,
     compresses: Bool = false
   ) -> ClientCall {
@@ -123,7 +123,7 @@ package final class GRPCClientSession {
   /// Takes bytes from the server and runs the calls' closures that follow from them.
   ///
   /// - Returns: false if the connection is over: flush, close the socket, call ``close()``.
-  package func receive(_ bytes: UnsafeRawBufferPointer, now: UInt64) -> Bool {
+  public func receive(_ bytes: UnsafeRawBufferPointer, now: UInt64) -> Bool {
     guard !isFinished else { return false }
     precondition(!isInside, "receive entered from a closure of a call")
     noteRead(now: now)
@@ -137,7 +137,7 @@ package final class GRPCClientSession {
 
   /// Appends what is to be sent, up to about `limitBytes`, to `target`, which the calls'
   /// closures (`onWritable`) must not touch.
-  package func appendOutput(to target: inout [UInt8], limitBytes: Int = 1 << 20) {
+  public func appendOutput(to target: inout [UInt8], limitBytes: Int = 1 << 20) {
     guard !isClosed, !hasFailed else { return }
     precondition(!isInside, "appendOutput entered from a closure of a call")
     isInside = true
@@ -153,18 +153,18 @@ package final class GRPCClientSession {
   }
 
   /// As ``appendOutput(to:limitBytes:)``, into a new array.
-  package func takeOutput(limitBytes: Int = 1 << 20) -> [UInt8] {
+  public func takeOutput(limitBytes: Int = 1 << 20) -> [UInt8] {
     var bytes: [UInt8] = []
     appendOutput(to: &bytes, limitBytes: limitBytes)
     return bytes
   }
 
-  package var wantsWrite: Bool {
+  public var wantsWrite: Bool {
     !isClosed && !hasFailed && nghttp2_session_want_write(connection.raw) != 0
   }
 
   /// Nothing will be read or written any more: close the socket, then call ``close()``.
-  package var isFinished: Bool {
+  public var isFinished: Bool {
     isClosed || hasFailed
       || (nghttp2_session_want_read(connection.raw) == 0
         && nghttp2_session_want_write(connection.raw) == 0)
@@ -173,7 +173,7 @@ package final class GRPCClientSession {
   /// Ends calls past their deadline and drives keepalive.
   ///
   /// - Returns: false if the connection is over, as with ``receive(_:now:)``.
-  package func tick(now: UInt64) -> Bool {
+  public func tick(now: UInt64) -> Bool {
     let due = calls.filter { call in
       call.pendingEnd != nil || call.deadline.map { $0 <= now } ?? false
     }
@@ -192,19 +192,19 @@ package final class GRPCClientSession {
   }
 
   /// The earliest deadline among open calls, for the owner's timer.
-  package var nextDeadline: UInt64? {
+  public var nextDeadline: UInt64? {
     calls.lazy.compactMap { $0.pendingEnd == nil ? $0.deadline : 0 }.min()
   }
 
   /// Takes no new calls, and finishes once those open have ended.
-  package func shutdown() {
+  public func shutdown() {
     guard !isDraining, !isFinished else { return }
     isDraining = true
     connection.goAway(last: 0, NGHTTP2_NO_ERROR)
   }
 
   /// Ends everything: open calls end with `status`. Idempotent.
-  package func close(
+  public func close(
     _ status: GRPCStatus = GRPCStatus(.unavailable, "error reading from server: EOF")
   ) {
     guard !isClosed else { return }

@@ -1,11 +1,11 @@
 import Base
 
 /// The five bytes before every gRPC message: compressed flag, length in network order.
-package enum GRPCMessageFramer {
-  package static let prefixBytes = FramedMessages.prefixBytes
+public enum GRPCMessageFramer {
+  public static let prefixBytes = FramedMessages.prefixBytes
 
   /// Appends the prefix of a message of `count` bytes.
-  package static func appendPrefix(
+  public static func appendPrefix(
     count: Int, isCompressed: Bool = false, to output: inout [UInt8]
   ) {
     for index in 0..<prefixBytes {
@@ -14,7 +14,7 @@ package enum GRPCMessageFramer {
   }
 
   /// A whole frame: prefix and message.
-  package static func frame(_ message: [UInt8], isCompressed: Bool = false) -> [UInt8] {
+  public static func frame(_ message: [UInt8], isCompressed: Bool = false) -> [UInt8] {
     var output: [UInt8] = []
     output.reserveCapacity(prefixBytes + message.count)
     appendPrefix(count: message.count, isCompressed: isCompressed, to: &output)
@@ -23,7 +23,7 @@ package enum GRPCMessageFramer {
   }
 
   /// Reads a prefix; nil if fewer than five bytes are there.
-  package static func parsePrefix(
+  public static func parsePrefix(
     _ bytes: UnsafeRawBufferPointer
   ) -> (flag: UInt8, count: Int)? {
     guard bytes.count >= prefixBytes else { return nil }

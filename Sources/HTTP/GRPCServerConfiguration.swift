@@ -1,44 +1,44 @@
 /// What a server session allows and announces. Times are nanoseconds.
-package struct GRPCServerConfiguration: Sendable {
+public struct GRPCServerConfiguration: Sendable {
   /// Largest message accepted, after decompression too.
-  package var receiveMessageBytesMax = 2_097_152
+  public var receiveMessageBytesMax = 2_097_152
   /// Announced limit of open streams; nil announces none.
-  package var concurrentStreamsMax: Int?
+  public var concurrentStreamsMax: Int?
   /// Streams beyond this are refused even when no limit is announced.
-  package var openStreamsMax = 100_000
+  public var openStreamsMax = 100_000
   /// Announced and enforced size of a request's header list (names + values + 32 each).
-  package var headerListBytesMax = 65_536
-  package var streamWindowBytes = 1 << 20
-  package var connectionWindowBytes = 16 << 20
+  public var headerListBytesMax = 65_536
+  public var streamWindowBytes = 1 << 20
+  public var connectionWindowBytes = 16 << 20
   /// Queued bytes of a call at which `callWritable` is due once they have been exceeded.
-  package var writableLowBytes = 64 << 10
+  public var writableLowBytes = 64 << 10
   /// Whether pings faster than the policy end the connection.
-  package var enforcesPingPolicy = true
-  package var pingIntervalMin: UInt64 = 5 * 1_000_000_000
-  package var keepaliveInterval: UInt64 = 7200 * 1_000_000_000
-  package var keepaliveTimeout: UInt64 = 20 * 1_000_000_000
+  public var enforcesPingPolicy = true
+  public var pingIntervalMin: UInt64 = 5 * 1_000_000_000
+  public var keepaliveInterval: UInt64 = 7200 * 1_000_000_000
+  public var keepaliveTimeout: UInt64 = 20 * 1_000_000_000
   /// How long a graceful shutdown waits for the peer to have seen the first GOAWAY.
-  package var drainNoticeTime: UInt64 = 5 * 1_000_000_000
+  public var drainNoticeTime: UInt64 = 5 * 1_000_000_000
   /// Resets of unfinished calls forgiven at once, and refilled per second.
-  package var streamResetsBurst: UInt64 = 10_000
-  package var streamResetsPerSecond: UInt64 = 2_000
+  public var streamResetsBurst: UInt64 = 10_000
+  public var streamResetsPerSecond: UInt64 = 2_000
   /// Shared with other sessions; nil = no bound on what calls hold of unfinished messages.
-  package var receiveBudget: ReceiveBudget?
+  public var receiveBudget: ReceiveBudget?
   /// Hand requests that are not gRPC to `httpRequest`; otherwise they get HTTP 415.
-  package var acceptsHTTP = false
+  public var acceptsHTTP = false
   /// Takes requests whose `:authority` is none, such as a path: Go's clients of Unix sockets send
   /// those. nghttp2 does without its other checks of headers, too.
-  package var acceptsAnyAuthority = false
+  public var acceptsAnyAuthority = false
   /// Known method paths: ``ServerCall/route`` is the index here, and the path needs no memory.
-  package var routes: [String] = []
+  public var routes: [String] = []
 
-  package init() {}
+  public init() {}
 }
 
 /// What a server session tells its owner. Every call comes from inside `receive`, `appendOutput`
 /// or `close` of the session. Calls and the session may be used freely from here, except that
 /// `receive` and `appendOutput` must not be entered again.
-package protocol GRPCServerDelegate: AnyObject {
+public protocol GRPCServerDelegate: AnyObject {
   /// A gRPC request's headers have arrived.
   func callStarted(_ call: ServerCall)
   /// One whole message, decompressed; the memory is valid only during this call.

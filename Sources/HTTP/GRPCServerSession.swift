@@ -5,10 +5,10 @@ import CNGHTTP2
 /// Used by one thread. The owner passes what the socket gave to ``receive(_:now:)``, and once
 /// per loop turn, while its socket accepts data, writes out ``appendOutput(to:limitBytes:)``.
 /// Times are nanoseconds on one monotonic clock of the owner's choice.
-package final class GRPCServerSession {
-  package let configuration: GRPCServerConfiguration
+public final class GRPCServerSession {
+  public let configuration: GRPCServerConfiguration
   /// Why the session ended, for a log line; empty while it is healthy.
-  package internal(set) var endReason = ""
+  public internal(set) var endReason = ""
 
   // Unchecked exclusivity: run-time checks of these cost a tenth of a call. No access to one spans
   // a call to the delegate or into nghttp2, so none can overlap another.
@@ -44,7 +44,7 @@ package final class GRPCServerSession {
   private static let drainPing: [UInt8] = Array("draining".utf8)
   private static let keepalivePing: [UInt8] = Array("areyouup".utf8)
 
-  package init(configuration: GRPCServerConfiguration, delegate: any GRPCServerDelegate) {
+  public init(configuration: GRPCServerConfiguration, delegate: any GRPCServerDelegate) {
     self.configuration = configuration
     self.delegate = delegate
     routes = configuration.routes.map { Array($0.utf8) }
@@ -67,13 +67,13 @@ package final class GRPCServerSession {
   }
 
   /// The number of requests that are open, plain HTTP ones included.
-  package var openCallCount: Int { calls.count }
+  public var openCallCount: Int { calls.count }
 
   /// Takes bytes from the peer and makes the delegate's calls that follow from them.
   ///
   /// - Returns: false if the connection is over: write out what ``appendOutput(to:limitBytes:)``
   ///   still has, then close the socket and call ``close()``.
-  package func receive(_ bytes: UnsafeRawBufferPointer, now: UInt64) -> Bool {
+  public func receive(_ bytes: UnsafeRawBufferPointer, now: UInt64) -> Bool {
     guard !isFinished, !isTerminating else { return false }
     precondition(!isInside, "receive entered from a delegate call")
     self.now = now
@@ -90,7 +90,7 @@ package final class GRPCServerSession {
   ///
   /// Look at ``isFinished`` afterwards: the last bytes may have been among these. Delegate calls
   /// (`callWritable`) may run inside: `target` must not be touched by them.
-  package func appendOutput(to target: inout [UInt8], limitBytes: Int = 1 << 20) {
+  public func appendOutput(to target: inout [UInt8], limitBytes: Int = 1 << 20) {
     guard !isClosed, !hasFailed else { return }
     precondition(!isInside, "appendOutput entered from a delegate call")
     isInside = true
@@ -107,19 +107,19 @@ package final class GRPCServerSession {
   }
 
   /// As ``appendOutput(to:limitBytes:)``, into a new array.
-  package func takeOutput(limitBytes: Int = 1 << 20) -> [UInt8] {
+  public func takeOutput(limitBytes: Int = 1 << 20) -> [UInt8] {
     var bytes: [UInt8] = []
     appendOutput(to: &bytes, limitBytes: limitBytes)
     return bytes
   }
 
   /// Whether ``appendOutput(to:limitBytes:)`` would produce something.
-  package var wantsWrite: Bool {
+  public var wantsWrite: Bool {
     !isClosed && !hasFailed && nghttp2_session_want_write(connection.raw) != 0
   }
 
   /// Nothing will be read or written any more: close the socket, then call ``close()``.
-  package var isFinished: Bool {
+  public var isFinished: Bool {
     isClosed || hasFailed
       || (nghttp2_session_want_read(connection.raw) == 0
         && nghttp2_session_want_write(connection.raw) == 0)
@@ -128,7 +128,7 @@ package final class GRPCServerSession {
   /// Time-driven work: keepalive and the second step of a shutdown. Once a second is enough.
   ///
   /// - Returns: false if the connection is over, as with ``receive(_:now:)``.
-  package func tick(now: UInt64) -> Bool {
+  public func tick(now: UInt64) -> Bool {
     guard !isFinished else { return false }
     self.now = now
     if case .noticed(let until) = drain, now >= until { announceDrain() }
@@ -144,7 +144,7 @@ package final class GRPCServerSession {
 
   /// Begins a graceful end: the peer is told to start no more calls, those open go on.
   /// ``isFinished`` turns true after the last one.
-  package func shutdown(now: UInt64) {
+  public func shutdown(now: UInt64) {
     guard case .none = drain, !isFinished else { return }
     self.now = now
     // Two steps, so that calls which crossed the first GOAWAY on their way are still served.
@@ -154,7 +154,7 @@ package final class GRPCServerSession {
   }
 
   /// Ends everything: unfinished calls are cancelled, the delegate is let go. Idempotent.
-  package func close() {
+  public func close() {
     guard !isClosed else { return }
     isClosed = true
     let open = calls.sorted { $0.id < $1.id }

@@ -1,7 +1,7 @@
 /// The outcome of a call: what the `grpc-status` and `grpc-message` trailers say.
-package struct GRPCStatus: Error, Equatable, Sendable, CustomStringConvertible {
+public struct GRPCStatus: Error, Equatable, Sendable, CustomStringConvertible {
   /// The status codes of gRPC with their numbers on the wire.
-  package enum Code: Int, Sendable, CaseIterable {
+  public enum Code: Int, Sendable, CaseIterable {
     case ok = 0
     case cancelled = 1
     case unknown = 2
@@ -21,7 +21,7 @@ package struct GRPCStatus: Error, Equatable, Sendable, CustomStringConvertible {
     case unauthenticated = 16
 
     /// The name as Go's `codes` package prints it, for example `DeadlineExceeded`.
-    package var name: String { Self.names[rawValue] }
+    public var name: String { Self.names[rawValue] }
 
     private static let names = [
       "OK", "Canceled", "Unknown", "InvalidArgument", "DeadlineExceeded", "NotFound",
@@ -30,18 +30,18 @@ package struct GRPCStatus: Error, Equatable, Sendable, CustomStringConvertible {
     ]
   }
 
-  package var code: Code
-  package var message: String
+  public var code: Code
+  public var message: String
 
-  package init(_ code: Code, _ message: String = "") {
+  public init(_ code: Code, _ message: String = "") {
     self.code = code
     self.message = message
   }
 
-  package static let ok = GRPCStatus(.ok)
-  package var isOK: Bool { code == .ok }
+  public static let ok = GRPCStatus(.ok)
+  public var isOK: Bool { code == .ok }
 
-  package var description: String {
+  public var description: String {
     "rpc error: code = \(code.name) desc = \(message)"
   }
 }
@@ -49,7 +49,7 @@ package struct GRPCStatus: Error, Equatable, Sendable, CustomStringConvertible {
 extension GRPCStatus {
   /// Encodes a message for the `grpc-message` trailer: printable ASCII except `%` stands for
   /// itself, every other byte becomes `%XX`.
-  package static func percentEncode(_ message: String) -> [UInt8] {
+  public static func percentEncode(_ message: String) -> [UInt8] {
     let digits: StaticString = "0123456789ABCDEF"
     var result: [UInt8] = []
     result.reserveCapacity(message.utf8.count)
@@ -66,7 +66,7 @@ extension GRPCStatus {
   }
 
   /// Reverses ``percentEncode(_:)``. A broken escape is kept as it stands, as gRPC asks.
-  package static func percentDecode(_ bytes: some Collection<UInt8>) -> String {
+  public static func percentDecode(_ bytes: some Collection<UInt8>) -> String {
     let source = Array(bytes)
     var result: [UInt8] = []
     result.reserveCapacity(source.count)
@@ -95,7 +95,7 @@ extension GRPCStatus {
   }
 
   /// The code a client reports for a response that is not gRPC, by its HTTP status.
-  package static func code(forHTTPStatus status: Int) -> Code {
+  public static func code(forHTTPStatus status: Int) -> Code {
     switch status {
     case 400: .internal
     case 401: .unauthenticated
@@ -107,7 +107,7 @@ extension GRPCStatus {
   }
 
   /// The code a client reports for a stream that the peer reset with an HTTP/2 error code.
-  package static func code(forHTTP2Error error: UInt32) -> Code {
+  public static func code(forHTTP2Error error: UInt32) -> Code {
     switch error {
     case 0x7: .unavailable  // REFUSED_STREAM
     case 0x8: .cancelled  // CANCEL

@@ -1,7 +1,7 @@
 /// The `grpc-timeout` header: at most eight digits and a unit.
-package enum GRPCTimeout {
+public enum GRPCTimeout {
   /// Reads a header value as nanoseconds; nil if it is malformed. Saturates, never overflows.
-  package static func parse(_ value: UnsafeBufferPointer<UInt8>) -> UInt64? {
+  public static func parse(_ value: UnsafeBufferPointer<UInt8>) -> UInt64? {
     guard value.count >= 2, value.count <= 9, let unit = value.last else { return nil }
     var amount: UInt64 = 0
     for byte in value.dropLast() {
@@ -23,7 +23,7 @@ package enum GRPCTimeout {
   }
 
   /// The header value for a timeout, rounded up to the finest unit that fits eight digits.
-  package static func format(nanoseconds: UInt64) -> String {
+  public static func format(nanoseconds: UInt64) -> String {
     let units: [(UInt64, String)] = [
       (1, "n"), (1_000, "u"), (1_000_000, "m"), (1_000_000_000, "S"), (60_000_000_000, "M"),
     ]
@@ -36,11 +36,11 @@ package enum GRPCTimeout {
 }
 
 /// Base64 as gRPC uses it for `-bin` metadata: written without padding, read with or without.
-package enum Base64 {
+public enum Base64 {
   private static let alphabet: StaticString =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
-  package static func encode(_ bytes: some Collection<UInt8>) -> String {
+  public static func encode(_ bytes: some Collection<UInt8>) -> String {
     var text: [UInt8] = []
     text.reserveCapacity((bytes.count * 4 + 2) / 3)
     var bits: UInt32 = 0
@@ -60,7 +60,7 @@ package enum Base64 {
   }
 
   /// Returns nil for a character outside the alphabet or an impossible length.
-  package static func decode(_ text: some Collection<UInt8>) -> [UInt8]? {
+  public static func decode(_ text: some Collection<UInt8>) -> [UInt8]? {
     var result: [UInt8] = []
     result.reserveCapacity(text.count * 3 / 4)
     var bits: UInt32 = 0

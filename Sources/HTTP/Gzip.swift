@@ -1,8 +1,8 @@
 import CZlib
 
 /// gzip over whole buffers, for compressed gRPC messages.
-package enum Gzip {
-  package enum Failure: Error, Equatable, Sendable {
+public enum Gzip {
+  public enum Failure: Error, Equatable, Sendable {
     /// The decompressed data would exceed the limit given.
     case tooLarge
     /// Not a complete gzip stream.
@@ -10,7 +10,7 @@ package enum Gzip {
   }
 
   /// Compresses `bytes` into one gzip member.
-  package static func compress(_ bytes: UnsafeRawBufferPointer) -> [UInt8] {
+  public static func compress(_ bytes: UnsafeRawBufferPointer) -> [UInt8] {
     var stream = z_stream()
     return withUnsafeMutablePointer(to: &stream) { stream in
       let gzipWindow = MAX_WBITS + 16
@@ -32,7 +32,7 @@ package enum Gzip {
   }
 
   /// Decompresses one or more gzip members, at most `limit` bytes in all.
-  package static func decompress(
+  public static func decompress(
     _ bytes: UnsafeRawBufferPointer, limit: Int
   ) throws(Failure) -> [UInt8] {
     var output: [UInt8] = []

@@ -1,5 +1,5 @@
 /// What a server connection's bytes mean. Requests may be pipelined: events keep their order.
-package enum HTTP1ServerEvent {
+public enum HTTP1ServerEvent {
   case head(HTTP1RequestHead)
   /// Valid only during the event.
   case body(UnsafeRawBufferPointer)
@@ -7,19 +7,19 @@ package enum HTTP1ServerEvent {
 }
 
 /// Reads HTTP/1.1 requests. Used by one thread.
-package final class HTTP1ServerCodec {
+public final class HTTP1ServerCodec {
   private let parser: HTTP1Parser
 
   /// - Parameter headBytesMax: limit of request line plus headers of one request.
-  package init(headBytesMax: Int = 65_536) {
+  public init(headBytesMax: Int = 65_536) {
     parser = HTTP1Parser(role: .server, headBytesMax: headBytesMax)
   }
 
   /// Whether a request has begun and not ended.
-  package var isInMessage: Bool { parser.isInMessage }
+  public var isInMessage: Bool { parser.isInMessage }
 
   /// Parses the next bytes of the connection. `handler` must not enter the codec again.
-  package func receive(
+  public func receive(
     _ bytes: UnsafeRawBufferPointer, _ handler: (HTTP1ServerEvent) -> Void
   ) throws(HTTP1Error) {
     guard !bytes.isEmpty else { return }
@@ -41,7 +41,7 @@ package final class HTTP1ServerCodec {
 }
 
 /// What a client connection's bytes mean.
-package enum HTTP1ClientEvent {
+public enum HTTP1ClientEvent {
   case head(HTTP1ResponseHead)
   /// Valid only during the event.
   case body(UnsafeRawBufferPointer)
@@ -50,24 +50,24 @@ package enum HTTP1ClientEvent {
 
 /// Reads HTTP/1.1 responses, endless ones too. Informational ones (1xx) are passed over.
 /// Used by one thread.
-package final class HTTP1ClientCodec {
+public final class HTTP1ClientCodec {
   private let parser: HTTP1Parser
 
   /// - Parameter headBytesMax: limit of status line plus headers of one response.
-  package init(headBytesMax: Int = 65_536) {
+  public init(headBytesMax: Int = 65_536) {
     parser = HTTP1Parser(role: .client, headBytesMax: headBytesMax)
   }
 
   /// Whether a response has begun and not ended.
-  package var isInMessage: Bool { parser.isInMessage }
+  public var isInMessage: Bool { parser.isInMessage }
 
   /// Announces that the next response answers a HEAD request: it has no body.
-  package func expectNoBody() {
+  public func expectNoBody() {
     parser.skipsBody = true
   }
 
   /// Parses the next bytes of the connection. `handler` must not enter the codec again.
-  package func receive(
+  public func receive(
     _ bytes: UnsafeRawBufferPointer, _ handler: (HTTP1ClientEvent) -> Void
   ) throws(HTTP1Error) {
     guard !bytes.isEmpty else { return }
@@ -77,7 +77,7 @@ package final class HTTP1ClientCodec {
   /// The connection has ended: completes a response whose body lasts until then.
   ///
   /// - Throws: ``HTTP1Error/unexpectedEnd`` if a response is cut off.
-  package func receiveEnd(_ handler: (HTTP1ClientEvent) -> Void) throws(HTTP1Error) {
+  public func receiveEnd(_ handler: (HTTP1ClientEvent) -> Void) throws(HTTP1Error) {
     try execute(UnsafeRawBufferPointer(start: nil, count: 0), handler)
   }
 

@@ -1,7 +1,7 @@
 /// Writes HTTP/1.1 messages.
-package enum HTTP1Encoder {
+public enum HTTP1Encoder {
   /// How the end of a body is told.
-  package enum Body: Equatable, Sendable {
+  public enum Body: Equatable, Sendable {
     /// No framing header at all: a request without a body, or a 204 or 304 response.
     case none
     /// `Content-Length`.
@@ -13,12 +13,12 @@ package enum HTTP1Encoder {
   }
 
   /// The interim answer to `Expect: 100-continue`.
-  package static let continueResponse = Array("HTTP/1.1 100 Continue\r\n\r\n".utf8)
+  public static let continueResponse = Array("HTTP/1.1 100 Continue\r\n\r\n".utf8)
   /// What ends a chunked body.
-  package static let lastChunk = Array("0\r\n\r\n".utf8)
+  public static let lastChunk = Array("0\r\n\r\n".utf8)
 
   /// Appends a request line and headers. `headers` must name no framing field.
-  package static func requestHead(
+  public static func requestHead(
     method: String, target: String, host: String, headers: [HTTPField] = [], body: Body = .none,
     keepAlive: Bool = true, to output: inout [UInt8]
   ) {
@@ -38,7 +38,7 @@ package enum HTTP1Encoder {
   ///     open, and knows no chunks: they turn into ``Body/untilClose``.
   /// - Returns: the framing in force, which the body has to follow.
   @discardableResult
-  package static func responseHead(
+  public static func responseHead(
     status: Int, reason: String? = nil, headers: [HTTPField] = [], body wanted: Body,
     keepAlive: Bool = true, minorVersion: Int = 1, to output: inout [UInt8]
   ) -> Body {
@@ -53,7 +53,7 @@ package enum HTTP1Encoder {
   }
 
   /// Appends a whole response.
-  package static func response(
+  public static func response(
     status: Int, headers: [HTTPField] = [], body: [UInt8], keepAlive: Bool = true,
     minorVersion: Int = 1, omitsBody: Bool = false, to output: inout [UInt8]
   ) {
@@ -64,7 +64,7 @@ package enum HTTP1Encoder {
   }
 
   /// Appends one chunk of a chunked body. An empty one is left out: it would end the body.
-  package static func chunk(_ bytes: some Collection<UInt8>, to output: inout [UInt8]) {
+  public static func chunk(_ bytes: some Collection<UInt8>, to output: inout [UInt8]) {
     guard !bytes.isEmpty else { return }
     output.append(contentsOf: String(bytes.count, radix: 16).utf8)
     output.append(contentsOf: "\r\n".utf8)
@@ -100,7 +100,7 @@ package enum HTTP1Encoder {
   }
 
   /// The usual words for a status.
-  package static func reason(_ status: Int) -> String {
+  public static func reason(_ status: Int) -> String {
     switch status {
     case 100: "Continue"
     case 200: "OK"

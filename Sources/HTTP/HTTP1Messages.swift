@@ -1,24 +1,24 @@
 /// Header fields of an HTTP/1.1 message, in order; names compare without regard to case.
-package struct HTTP1Headers: Sendable, Equatable {
-  package var fields: [HTTPField]
+public struct HTTP1Headers: Sendable, Equatable {
+  public var fields: [HTTPField]
 
-  package init(_ fields: [HTTPField] = []) {
+  public init(_ fields: [HTTPField] = []) {
     self.fields = fields
   }
 
   /// The first value of `name`.
-  package func first(_ name: String) -> String? {
+  public func first(_ name: String) -> String? {
     fields.first { Self.matches($0.name, name) }?.value
   }
 
-  package func contains(_ name: String) -> Bool { first(name) != nil }
+  public func contains(_ name: String) -> Bool { first(name) != nil }
 
   /// Every value of `name`, in order.
-  package func all(_ name: String) -> [String] {
+  public func all(_ name: String) -> [String] {
     fields.filter { Self.matches($0.name, name) }.map(\.value)
   }
 
-  package static func matches(_ left: String, _ right: String) -> Bool {
+  public static func matches(_ left: String, _ right: String) -> Bool {
     guard left.utf8.count == right.utf8.count else { return false }
     return zip(left.utf8, right.utf8).allSatisfy { lowered($0) == lowered($1) }
   }
@@ -29,17 +29,17 @@ package struct HTTP1Headers: Sendable, Equatable {
 }
 
 /// The first part of a request.
-package struct HTTP1RequestHead: Sendable, Equatable {
-  package var method: String
+public struct HTTP1RequestHead: Sendable, Equatable {
+  public var method: String
   /// As on the request line, for example `/health?serializable=true`.
-  package var target: String
+  public var target: String
   /// 0 or 1: the minor version of HTTP/1.
-  package var minorVersion: Int
-  package var headers: HTTP1Headers
+  public var minorVersion: Int
+  public var headers: HTTP1Headers
   /// Whether the connection may carry another request after this one.
-  package var keepAlive: Bool
+  public var keepAlive: Bool
 
-  package init(
+  public init(
     method: String, target: String, minorVersion: Int = 1, headers: HTTP1Headers,
     keepAlive: Bool = true
   ) {
@@ -51,29 +51,29 @@ package struct HTTP1RequestHead: Sendable, Equatable {
   }
 
   /// The client waits for ``HTTP1Encoder/continueResponse`` before it sends the body.
-  package var expectsContinue: Bool {
+  public var expectsContinue: Bool {
     headers.first("expect").map { HTTP1Headers.matches($0, "100-continue") } ?? false
   }
 
   /// The target up to the query.
-  package var path: String { String(target.prefix { $0 != "?" }) }
+  public var path: String { String(target.prefix { $0 != "?" }) }
 
   /// The target after the first `?`; empty if there is none.
-  package var query: String {
+  public var query: String {
     target.firstIndex(of: "?").map { String(target[target.index(after: $0)...]) } ?? ""
   }
 }
 
 /// The first part of a response.
-package struct HTTP1ResponseHead: Sendable, Equatable {
-  package var status: Int
-  package var reason: String
-  package var minorVersion: Int
-  package var headers: HTTP1Headers
+public struct HTTP1ResponseHead: Sendable, Equatable {
+  public var status: Int
+  public var reason: String
+  public var minorVersion: Int
+  public var headers: HTTP1Headers
   /// Whether the connection may carry another request after this response.
-  package var keepAlive: Bool
+  public var keepAlive: Bool
 
-  package init(
+  public init(
     status: Int, reason: String, minorVersion: Int = 1, headers: HTTP1Headers,
     keepAlive: Bool = true
   ) {
@@ -86,7 +86,7 @@ package struct HTTP1ResponseHead: Sendable, Equatable {
 }
 
 /// Why a connection's bytes are not HTTP/1.1. The codec refuses all use afterwards.
-package enum HTTP1Error: Error, Equatable, Sendable {
+public enum HTTP1Error: Error, Equatable, Sendable {
   /// Request line and headers exceed the limit: a server answers 431.
   case headTooLarge
   /// With the parser's words: a server answers 400.
@@ -95,7 +95,7 @@ package enum HTTP1Error: Error, Equatable, Sendable {
   case unexpectedEnd
 
   /// The status a server answers with before it closes the connection.
-  package var responseStatus: Int {
+  public var responseStatus: Int {
     self == .headTooLarge ? 431 : 400
   }
 }

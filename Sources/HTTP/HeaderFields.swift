@@ -1,9 +1,9 @@
 /// One header or metadata entry. HTTP/2 names are lower case.
-package struct HTTPField: Equatable, Sendable {
-  package var name: String
-  package var value: String
+public struct HTTPField: Equatable, Sendable {
+  public var name: String
+  public var value: String
 
-  package init(_ name: String, _ value: String) {
+  public init(_ name: String, _ value: String) {
     self.name = name
     self.value = value
   }
@@ -13,14 +13,14 @@ package struct HTTPField: Equatable, Sendable {
 ///
 /// Clients repeat the same metadata on every call of a connection, so a session compares a new
 /// block with the one before and shares its storage: most calls keep no header memory at all.
-package struct HeaderFields: Sendable, Equatable {
+public struct HeaderFields: Sendable, Equatable {
   // Each entry: name length (2 bytes), value length (4 bytes), name, value.
   private(set) var bytes: [UInt8] = []
 
-  package init() {}
+  public init() {}
 
   /// Names must be lower case and shorter than 64 KiB.
-  package init(_ fields: [HTTPField]) {
+  public init(_ fields: [HTTPField]) {
     for field in fields {
       Array(field.name.utf8).withUnsafeBufferPointer { name in
         Array(field.value.utf8).withUnsafeBufferPointer { append(name: name, value: $0) }
@@ -28,7 +28,7 @@ package struct HeaderFields: Sendable, Equatable {
     }
   }
 
-  package var isEmpty: Bool { bytes.isEmpty }
+  public var isEmpty: Bool { bytes.isEmpty }
 
   /// Precondition: the name is shorter than 64 KiB (header lists are bounded far below).
   mutating func append(
@@ -66,7 +66,7 @@ package struct HeaderFields: Sendable, Equatable {
   }
 
   /// The bytes of the first value of `name` (lower case), as the peer sent them.
-  package func firstBytes(_ name: String) -> ArraySlice<UInt8>? {
+  public func firstBytes(_ name: String) -> ArraySlice<UInt8>? {
     var found: ArraySlice<UInt8>?
     let wanted = name.utf8
     scan { nameRange, valueRange in
@@ -80,12 +80,12 @@ package struct HeaderFields: Sendable, Equatable {
   }
 
   /// The first value of `name` (lower case); bytes that are not UTF-8 are replaced.
-  package func first(_ name: String) -> String? {
+  public func first(_ name: String) -> String? {
     firstBytes(name).map { String(decoding: $0, as: UTF8.self) }
   }
 
   /// All entries in arrival order.
-  package var all: [HTTPField] {
+  public var all: [HTTPField] {
     var fields: [HTTPField] = []
     scan { name, value in
       fields.append(

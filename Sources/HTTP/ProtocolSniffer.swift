@@ -1,6 +1,6 @@
 /// Decides from a connection's first bytes which protocol its peer speaks.
-package struct ProtocolSniffer: Sendable {
-  package enum Decision: Equatable, Sendable {
+public struct ProtocolSniffer: Sendable {
+  public enum Decision: Equatable, Sendable {
     case http2
     case http1
     case needMore
@@ -10,10 +10,10 @@ package struct ProtocolSniffer: Sendable {
   private static let preface = Array("PRI * HTTP/2.0\r\n".utf8)
   private var seen: [UInt8] = []
 
-  package init() {}
+  public init() {}
 
   /// Adds bytes and decides. They are kept until ``takeBytes()``.
-  package mutating func receive(_ bytes: UnsafeRawBufferPointer) -> Decision {
+  public mutating func receive(_ bytes: UnsafeRawBufferPointer) -> Decision {
     seen.append(contentsOf: bytes)
     let compared = min(seen.count, Self.preface.count)
     guard seen[..<compared].elementsEqual(Self.preface[..<compared]) else { return .http1 }
@@ -21,7 +21,7 @@ package struct ProtocolSniffer: Sendable {
   }
 
   /// Everything received so far, for the session that takes over.
-  package mutating func takeBytes() -> [UInt8] {
+  public mutating func takeBytes() -> [UInt8] {
     defer { seen = [] }
     return seen
   }

@@ -2,19 +2,19 @@ import Synchronization
 
 /// What all connections together may hold of requests that are not complete: a message of which every
 /// stream has sent but half adds up. Any thread.
-package final class ReceiveBudget: Sendable {
-  package let limitBytes: Int
+public final class ReceiveBudget: Sendable {
+  public let limitBytes: Int
   private let held = Atomic<Int>(0)
 
-  package init(limitBytes: Int) {
+  public init(limitBytes: Int) {
     self.limitBytes = limitBytes
   }
 
-  package var heldBytes: Int { held.load(ordering: .relaxed) }
+  public var heldBytes: Int { held.load(ordering: .relaxed) }
 
   /// Notes that a holder has `bytes` now instead of `before`. The more is refused when there is no room
   /// for it: the holder then gives up all it has.
-  package func change(from before: Int, to bytes: Int) -> Bool {
+  public func change(from before: Int, to bytes: Int) -> Bool {
     let now = held.add(bytes - before, ordering: .relaxed).newValue
     guard bytes > before, now > limitBytes else { return true }
     held.subtract(bytes - before, ordering: .relaxed)

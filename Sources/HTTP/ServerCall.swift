@@ -1,7 +1,7 @@
-package import Base
+public import Base
 
 /// Takes the answers of a call that did not come over gRPC. See ``ServerCall/init(path:route:deadline:fields:owner:)``.
-package protocol LocalCallOwner: AnyObject {
+public protocol LocalCallOwner: AnyObject {
   /// Messages given to `reply` and `send`, in order.
   func call(_ call: ServerCall, sent message: [UInt8])
   /// The call has ended, exactly once; with `reply` after the message.
@@ -17,28 +17,28 @@ package protocol LocalCallOwner: AnyObject {
 ///
 /// Belongs to the session's thread. After the stream or the session is gone every method is a
 /// no-op, so an owner may answer late.
-package final class ServerCall: ReceivingCall {
+public final class ServerCall: ReceivingCall {
   enum Kind { case grpc, http }
   enum Phase { case open, finished }
 
   /// The HTTP/2 stream id, unique within the session.
-  package let id: Int32
+  public let id: Int32
   /// The `:path`, for example `/etcdserverpb.KV/Range`.
-  package let path: String
+  public let path: String
   /// Index of ``path`` in the configuration's routes, -1 if it is not there.
-  package let route: Int
+  public let route: Int
   /// Absolute time by which the client wants its answer, on the clock given to `receive`.
-  package let deadline: UInt64?
+  public let deadline: UInt64?
   /// All metadata the peer sent, without the fields the protocol itself uses.
-  package let fields: HeaderFields
+  public let fields: HeaderFields
   /// The peer reset the call or the connection is lost, before it was finished.
-  @exclusivity(unchecked) package internal(set) var isCancelled = false
+  @exclusivity(unchecked) public internal(set) var isCancelled = false
   /// The client has sent its last message.
-  @exclusivity(unchecked) package internal(set) var isHalfClosed = false
+  @exclusivity(unchecked) public internal(set) var isHalfClosed = false
   /// Free for the owner.
-  package var userData: AnyObject?
+  public var userData: AnyObject?
   /// Free for the owner.
-  package var tag = 0
+  public var tag = 0
 
   // Unchecked exclusivity: run-time checks of these cost a tenth of a call. No access to one spans
   // a call to the delegate or into nghttp2, so none can overlap another.
@@ -81,7 +81,7 @@ package final class ServerCall: ReceivingCall {
 
   /// A call without a session: `owner` hears its answers. What a session's delegate is told of a call
   /// its owner tells the handler itself.
-  package init(
+  public init(
     path: String, route: Int, deadline: UInt64?, fields: HeaderFields, owner: any LocalCallOwner
   ) {
     id = 0
@@ -95,55 +95,55 @@ package final class ServerCall: ReceivingCall {
   }
 
   /// The first value of a metadata key (lower case).
-  package func metadata(_ name: String) -> String? { fields.first(name) }
+  public func metadata(_ name: String) -> String? { fields.first(name) }
 
   /// The first value of a `-bin` key, decoded; nil if absent or not base64.
-  package func binaryMetadata(_ name: String) -> [UInt8]? {
+  public func binaryMetadata(_ name: String) -> [UInt8]? {
     fields.firstBytes(name).flatMap {
       Base64.decode($0.prefix { $0 != UInt8(ascii: ",") })
     }
   }
 
   /// Whether the owner has finished the call (the bytes may still be queued).
-  package var isFinished: Bool { phase == .finished }
+  public var isFinished: Bool { phase == .finished }
 
   var isOpen: Bool { phase == .open }
 
   /// Bytes given to `send` that the peer's window has not let out yet.
-  package var queuedBytes: Int { owner?.queuedBytes ?? queue.bytes }
+  public var queuedBytes: Int { owner?.queuedBytes ?? queue.bytes }
 
   /// Answers a unary call: the message and status OK.
   ///
   /// - Parameter rest: further pieces of the message, which are sent as they are.
-  package func reply(message: [UInt8], rest: ArraySlice<[UInt8]> = []) {
+  public func reply(message: [UInt8], rest: ArraySlice<[UInt8]> = []) {
     if let session { return session.reply(self, message, rest) }
     owner?.call(self, sent: rest.isEmpty ? message : message + rest.joined())
     finishLocally(.ok)
   }
 
   /// Queues one message of a streaming answer.
-  package func send(message: [UInt8]) {
+  public func send(message: [UInt8]) {
     if let session { return session.send(self, message) }
     owner?.call(self, sent: message)
   }
 
   /// Queues messages of a streaming answer.
-  package func send(_ messages: FramedMessages) {
+  public func send(_ messages: FramedMessages) {
     if let session { return session.send(self, messages) }
     for message in messages { owner?.call(self, sent: message) }
   }
 
   /// Ends the call. Queued messages go out first.
-  package func finish(_ status: GRPCStatus) {
+  public func finish(_ status: GRPCStatus) {
     if let session { return session.finish(self, status) }
     finishLocally(status)
   }
 
   /// Stops delivery of messages and the refill of the stream's window.
-  package func pauseReceiving() { isReceivePaused = true }
+  public func pauseReceiving() { isReceivePaused = true }
 
   /// Delivers what was withheld (before this returns) and opens the window again.
-  package func resumeReceiving() {
+  public func resumeReceiving() {
     if let session { return session.resumeReceiving(self) }
     guard isReceivePaused, phase == .open else { return }
     isReceivePaused = false
@@ -152,7 +152,7 @@ package final class ServerCall: ReceivingCall {
 
   /// Ends the call at once with RST_STREAM; queued messages are dropped. `callCancelled` does
   /// not follow.
-  package func abort() { session?.abort(self) }
+  public func abort() { session?.abort(self) }
 
   private func finishLocally(_ status: GRPCStatus) {
     guard let owner, phase == .open else { return }
@@ -162,11 +162,11 @@ package final class ServerCall: ReceivingCall {
   }
 
   /// Whether a local call's owner has to keep messages back.
-  package var isPaused: Bool { isReceivePaused }
+  public var isPaused: Bool { isReceivePaused }
 
   /// A local call's client has gone: nothing it is told from here on goes anywhere. Returns whether
   /// it was open, in which case the owner has to tell the handler.
-  package func cancelLocally() -> Bool {
+  public func cancelLocally() -> Bool {
     guard owner != nil, phase == .open else { return false }
     phase = .finished
     isCancelled = true
@@ -175,20 +175,20 @@ package final class ServerCall: ReceivingCall {
   }
 
   /// Answers a plain HTTP request in one piece.
-  package func respond(status: Int, headers: [HTTPField], body: [UInt8]) {
+  public func respond(status: Int, headers: [HTTPField], body: [UInt8]) {
     beginResponse(status: status, headers: headers)
     if !body.isEmpty { send(body: body) }
     endResponse()
   }
 
   /// Starts a streaming answer to a plain HTTP request.
-  package func beginResponse(status: Int, headers: [HTTPField]) {
+  public func beginResponse(status: Int, headers: [HTTPField]) {
     session?.beginResponse(self, status: status, headers: headers)
   }
 
   /// Queues bytes of a streaming HTTP answer.
-  package func send(body: [UInt8]) { session?.send(self, body) }
+  public func send(body: [UInt8]) { session?.send(self, body) }
 
   /// Ends a streaming HTTP answer.
-  package func endResponse() { session?.finish(self, .ok) }
+  public func endResponse() { session?.finish(self, .ok) }
 }

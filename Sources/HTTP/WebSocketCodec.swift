@@ -1,6 +1,6 @@
 /// Reads and writes the frames of a WebSocket (RFC 6455), server side, without extensions.
-package struct WebSocketCodec {
-  package enum Event: Equatable, Sendable {
+public struct WebSocketCodec {
+  public enum Event: Equatable, Sendable {
     /// A whole text or binary message.
     case message([UInt8])
     case ping([UInt8])
@@ -9,14 +9,14 @@ package struct WebSocketCodec {
   }
 
   /// What the peer did wrong, by the status code that it is to be told.
-  package enum Failure: Error, Equatable, Sendable {
+  public enum Failure: Error, Equatable, Sendable {
     case protocolError
     case messageTooLarge
 
-    package var closeCode: UInt16 { self == .protocolError ? 1002 : 1009 }
+    public var closeCode: UInt16 { self == .protocolError ? 1002 : 1009 }
   }
 
-  package enum Opcode: UInt8, Sendable {
+  public enum Opcode: UInt8, Sendable {
     case continuation = 0
     case text = 1
     case binary = 2
@@ -33,12 +33,12 @@ package struct WebSocketCodec {
   private var fragments: [UInt8]?
 
   /// - Parameter messageBytesMax: largest message accepted, all its fragments together.
-  package init(messageBytesMax: Int) {
+  public init(messageBytesMax: Int) {
     self.messageBytesMax = messageBytesMax
   }
 
   /// Takes bytes from the peer; returns what they complete, in order.
-  package mutating func receive(_ bytes: UnsafeRawBufferPointer) throws(Failure) -> [Event] {
+  public mutating func receive(_ bytes: UnsafeRawBufferPointer) throws(Failure) -> [Event] {
     pending.append(contentsOf: bytes)
     var events: [Event] = []
     var at = 0
@@ -114,7 +114,7 @@ package struct WebSocketCodec {
   }
 
   /// Appends one whole frame, unmasked as a server's have to be.
-  package static func append(
+  public static func append(
     _ opcode: Opcode, _ payload: some Collection<UInt8>, to output: inout [UInt8]
   ) {
     output.append(0x80 | opcode.rawValue)
@@ -134,7 +134,7 @@ package struct WebSocketCodec {
   }
 
   /// Appends a close frame with a status code.
-  package static func appendClose(_ code: UInt16, to output: inout [UInt8]) {
+  public static func appendClose(_ code: UInt16, to output: inout [UInt8]) {
     append(.close, [UInt8(code >> 8), UInt8(truncatingIfNeeded: code)], to: &output)
   }
 }

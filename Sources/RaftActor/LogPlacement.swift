@@ -6,7 +6,7 @@
 /// quick, and stays away from a disk for long that has kept it waiting once.
 ///
 /// All times are nanoseconds of the monotonic clock.
-package struct LogPlacement: Sendable {
+public struct LogPlacement: Sendable {
   /// Entries of a batch beyond which there is enough work for two threads.
   static let entriesMax = 4
   static let bytesMax = 64 << 10
@@ -24,10 +24,10 @@ package struct LogPlacement: Sendable {
   private var windowStart: (time: UInt64, used: UInt64) = (0, 0)
   private var isCalm = false
 
-  package init() {}
+  public init() {}
 
   /// A sync has taken so long, on whichever thread.
-  package mutating func synced(nanoseconds: UInt64, now: UInt64) {
+  public mutating func synced(nanoseconds: UInt64, now: UInt64) {
     meanSync = meanSync - meanSync / 16 + nanoseconds / 16
     if nanoseconds >= Self.stall { stalledUntil = now + Self.stallMemory }
   }
@@ -35,7 +35,7 @@ package struct LogPlacement: Sendable {
   /// Whether the loop should write a batch of so many entries itself.
   ///
   /// - Parameter processorTime: what the loop's thread has used in all; asked for once per window.
-  package mutating func isOnLoop(
+  public mutating func isOnLoop(
     _ batch: LogBatch, now: UInt64, processorTime: () -> UInt64
   ) -> Bool {
     let elapsed = now - windowStart.time

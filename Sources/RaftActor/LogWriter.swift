@@ -1,8 +1,8 @@
-package import Actors
+public import Actors
 import Base
 
 /// Facts for the metrics. Times are nanoseconds.
-package enum LogMeasure: Sendable {
+public enum LogMeasure: Sendable {
   case wrote(bytes: Int, nanoseconds: UInt64)
   case synced(nanoseconds: UInt64)
   /// A snapshot's mark was encoded, and written durably.
@@ -13,15 +13,15 @@ package enum LogMeasure: Sendable {
 /// durable with one write and one sync.
 ///
 /// Lives on the LOG thread and blocks it. An error ends the member: what the disk holds is unknown.
-package actor LogWriter {
-  package struct Outlets: Sendable {
+public actor LogWriter {
+  public struct Outlets: Sendable {
     /// Everything up to this batch is durable.
-    package var persisted: @Sendable (UInt64) -> Void
+    public var persisted: @Sendable (UInt64) -> Void
     /// The log can no longer be written; does not return.
-    package var failed: @Sendable (WALError) -> Void
-    package var measured: @Sendable (LogMeasure) -> Void
+    public var failed: @Sendable (WALError) -> Void
+    public var measured: @Sendable (LogMeasure) -> Void
 
-    package init(
+    public init(
       persisted: @escaping @Sendable (UInt64) -> Void,
       failed: @escaping @Sendable (WALError) -> Void,
       measured: @escaping @Sendable (LogMeasure) -> Void
@@ -32,7 +32,7 @@ package actor LogWriter {
     }
   }
 
-  package static let inboxLimit = 1 << 20
+  public static let inboxLimit = 1 << 20
   /// Zeros written to the next segment between two batches, when idle and when not.
   private static let idleSliceBytes = 1 << 20
   private static let busySliceBytes = 256 << 10
@@ -40,11 +40,11 @@ package actor LogWriter {
   private static let markInterval: UInt64 = 50_000_000
 
   private nonisolated let executor: any ActorExecutor
-  package nonisolated var unownedExecutor: UnownedSerialExecutor {
+  public nonisolated var unownedExecutor: UnownedSerialExecutor {
     executor.asUnownedSerialExecutor()
   }
 
-  package nonisolated let inbox = Inbox<LogBatch>(name: "log", limit: inboxLimit)
+  public nonisolated let inbox = Inbox<LogBatch>(name: "log", limit: inboxLimit)
   private let log: WriteAheadLog
   private let outlets: Outlets
   private let segmentsKept: Int
@@ -55,7 +55,7 @@ package actor LogWriter {
   private var isClosed = false
 
   /// - Parameter segmentsKept: released segments beyond this number are removed; 0 keeps all.
-  package init(
+  public init(
     log: sending WriteAheadLog, segmentsKept: Int, syncs: Bool = true,
     executor: any ActorExecutor, outlets: Outlets
   ) {
@@ -66,7 +66,7 @@ package actor LogWriter {
     self.outlets = outlets
   }
 
-  package nonisolated func start() {
+  public nonisolated func start() {
     inbox.connect(to: executor) { [weak self] batch in
       self?.assumeIsolated { $0.write(&batch) }
     }
@@ -150,7 +150,7 @@ package actor LogWriter {
   }
 
   /// Flushes and closes the log; for an orderly end of the process.
-  package nonisolated func close() {
+  public nonisolated func close() {
     executor.execute { [self] in
       assumeIsolated { writer in
         writer.isClosed = true

@@ -1,9 +1,9 @@
-package import Actors
-package import Base
+public import Actors
+public import Base
 import Synchronization
 
 /// What reaches a member's Raft: from clients, peers, the log, the store and the clock.
-package enum RaftInput: Sendable {
+public enum RaftInput: Sendable {
   /// One heartbeat interval has passed.
   case tick
   /// Encoded requests to replicate, with the ids under which their callers wait.
@@ -39,33 +39,33 @@ package enum RaftInput: Sendable {
 }
 
 /// What the log thread is asked to do.
-package struct LogBatch: Sendable {
-  package var sequence: UInt64
+public struct LogBatch: Sendable {
+  public var sequence: UInt64
   /// Written first: a received snapshot, or a point up to which the log is no longer needed.
-  package var snapshot: SnapshotMetadata?
-  package var entries: [Entry] = []
-  package var hardState: HardState?
-  package var mustSync = false
+  public var snapshot: SnapshotMetadata?
+  public var entries: [Entry] = []
+  public var hardState: HardState?
+  public var mustSync = false
   /// Segments that hold nothing above this entry may go.
-  package var releaseThrough: LogIndex?
+  public var releaseThrough: LogIndex?
 }
 
 /// Where a member's Raft sends its effects. Each is called at most once per batch, on the loop.
-package struct RaftOutlets: Sendable {
-  package var write: @Sendable (LogBatch) -> Void
-  package var send: @Sendable ([Message]) -> Void
-  package var apply: @Sendable ([Entry]) -> Void
-  package var confirmReads: @Sendable ([RaftCore.ReadState]) -> Void
-  package var softStateChanged: @Sendable (RaftCore.SoftState) -> Void
-  package var proposalsDropped: @Sendable ([UInt64], RaftCore.DropReason) -> Void
-  package var makeSnapshot: @Sendable (MemberID) -> Void
-  package var installSnapshot: @Sendable (Snapshot) -> Void
+public final class RaftOutlets: Sendable {
+  public let write: @Sendable (LogBatch) -> Void
+  public let send: @Sendable ([Message]) -> Void
+  public let apply: @Sendable ([Entry]) -> Void
+  public let confirmReads: @Sendable ([RaftCore.ReadState]) -> Void
+  public let softStateChanged: @Sendable (RaftCore.SoftState) -> Void
+  public let proposalsDropped: @Sendable ([UInt64], RaftCore.DropReason) -> Void
+  public let makeSnapshot: @Sendable (MemberID) -> Void
+  public let installSnapshot: @Sendable (Snapshot) -> Void
   /// The member must end, at once and without a further promise.
-  package var failed: @Sendable (String) -> Never
+  public let failed: @Sendable (String) -> Never
   /// Send ``RaftInput/announceCommit`` in a moment; replaces an earlier request.
-  package var announceLater: @Sendable () -> Void
+  public let announceLater: @Sendable () -> Void
 
-  package init(
+  public init(
     write: @escaping @Sendable (LogBatch) -> Void, send: @escaping @Sendable ([Message]) -> Void,
     apply: @escaping @Sendable ([Entry]) -> Void,
     confirmReads: @escaping @Sendable ([RaftCore.ReadState]) -> Void,
@@ -92,7 +92,7 @@ package struct RaftOutlets: Sendable {
 /// The actor around ``RaftCore``: feeds it batches, sees to its effects, trims the log.
 ///
 /// A shell without decisions of its own, but for when the log is short enough to keep.
-package actor RaftNode {
+public actor RaftNode {
   /// Entry bytes in memory beyond which the log is trimmed early, and those kept for slow members.
   private static let logBytesMax = 256 << 20
   private static let catchUpBytesMax = 64 << 20
@@ -100,15 +100,15 @@ package actor RaftNode {
   private static let parkedBytesMax = 64 << 20
 
   /// How long things are kept.
-  package struct LogPolicy: Sendable {
+  public struct LogPolicy: Sendable {
     /// Entries between two points to which the log is trimmed (`--snapshot-count`).
-    package var entriesBetween: UInt64
+    public var entriesBetween: UInt64
     /// Entries kept behind such a point for slow members (`--snapshot-catchup-entries`).
-    package var catchUpEntries: UInt64
+    public var catchUpEntries: UInt64
     /// Ticks after which a proposal that found no leader is given up.
-    package var parkedTicksMax: Int
+    public var parkedTicksMax: Int
 
-    package init(entriesBetween: UInt64, catchUpEntries: UInt64, parkedTicksMax: Int) {
+    public init(entriesBetween: UInt64, catchUpEntries: UInt64, parkedTicksMax: Int) {
       self.entriesBetween = entriesBetween
       self.catchUpEntries = catchUpEntries
       self.parkedTicksMax = parkedTicksMax
@@ -116,18 +116,18 @@ package actor RaftNode {
   }
 
   /// Batches that may wait; a loop that is this far behind has lost.
-  package static let inboxLimit = 1 << 20
+  public static let inboxLimit = 1 << 20
 
   private nonisolated let executor: any ActorExecutor
-  package nonisolated var unownedExecutor: UnownedSerialExecutor {
+  public nonisolated var unownedExecutor: UnownedSerialExecutor {
     executor.asUnownedSerialExecutor()
   }
 
-  package nonisolated let inbox = Inbox<RaftInput>(name: "raft", limit: inboxLimit)
+  public nonisolated let inbox = Inbox<RaftInput>(name: "raft", limit: inboxLimit)
 
   private nonisolated let board: Mutex<RaftCore.Status>
   /// What Raft knows now. Any thread.
-  package nonisolated var status: RaftCore.Status { board.withLock { $0 } }
+  public nonisolated var status: RaftCore.Status { board.withLock { $0 } }
 
   private var core: RaftCore
   private let policy: LogPolicy
@@ -152,7 +152,7 @@ package actor RaftNode {
   /// A member that is alone need not wait for anybody's silence before it leads.
   private var campaignsWhenReady = false
 
-  package init(core: RaftCore, policy: LogPolicy, executor: any ActorExecutor) {
+  public init(core: RaftCore, policy: LogPolicy, executor: any ActorExecutor) {
     self.core = core
     self.policy = policy
     self.executor = executor
@@ -161,7 +161,7 @@ package actor RaftNode {
   }
 
   /// Connects the node to the rest of the member; before this it does nothing.
-  package nonisolated func start(_ outlets: RaftOutlets) {
+  public nonisolated func start(_ outlets: RaftOutlets) {
     executor.execute { [self] in
       assumeIsolated { $0.outlets = outlets }
       inbox.connect(to: executor) { [weak self] batch in
@@ -175,9 +175,12 @@ package actor RaftNode {
     for input in batch { step(input) }
     deliverEffects()
     if core.commit != committed, core.hasUntoldCommit { outlets?.announceLater() }
-    let status = core.status
+    let status = Self.status(of: &core)
     board.withLock { $0 = status }
   }
+
+  /// Through `inout`, for the getter would be handed a copy of the whole core.
+  private static func status(of core: inout RaftCore) -> RaftCore.Status { core.status }
 
   private func step(_ input: RaftInput) {
     switch input {

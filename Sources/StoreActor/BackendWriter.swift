@@ -1,9 +1,9 @@
-package import Actors
-package import Base
+public import Actors
+public import Base
 import Synchronization
 
 /// What the thread that owns the store's file is asked to do, in order.
-package enum BackendInput: Sendable {
+public enum BackendInput: Sendable {
   case commit(SealedBuffer)
   /// Gives the space of removed records back to the file system.
   case defragment(id: UInt64)
@@ -19,7 +19,7 @@ package enum BackendInput: Sendable {
 }
 
 /// What that thread reports.
-package enum BackendReport: Sendable {
+public enum BackendReport: Sendable {
   case committed(id: UInt64, index: LogIndex, nanoseconds: UInt64)
   case defragmented(id: UInt64, BackendError?)
   case defragmentationBegan
@@ -35,19 +35,19 @@ package enum BackendReport: Sendable {
 /// The actor that writes the store's file: lazy commits, defragmentation, snapshot files.
 ///
 /// Lives on the BACKEND thread and blocks it; nobody waits for it but callers of these operations.
-package actor BackendWriter {
-  package static let inboxLimit = 1 << 16
+public actor BackendWriter {
+  public static let inboxLimit = 1 << 16
   private static let restMillisecondsMax: UInt64 = 50
   private static let reclaimSliceBytes = 64 << 20
   /// Commits beyond this that the copy has yet to repeat are reason to hurry.
   private static let journalBytesAtRest = 128 << 20
 
   private nonisolated let executor: any ActorExecutor
-  package nonisolated var unownedExecutor: UnownedSerialExecutor {
+  public nonisolated var unownedExecutor: UnownedSerialExecutor {
     executor.asUnownedSerialExecutor()
   }
 
-  package nonisolated let inbox = Inbox<BackendInput>(name: "backend", limit: inboxLimit)
+  public nonisolated let inbox = Inbox<BackendInput>(name: "backend", limit: inboxLimit)
   private let backend: Backend
   private let exporter: any ActorExecutor
   /// Callers of the defragmentation under way, and of the one after it.
@@ -62,7 +62,7 @@ package actor BackendWriter {
   /// - Parameters:
   ///   - exporter: where snapshot files are written, which takes long for large stores.
   ///   - later: sends an input to the inbox after a time.
-  package init(
+  public init(
     backend: Backend, executor: any ActorExecutor, exporter: any ActorExecutor,
     later: @escaping @Sendable (_ milliseconds: Int, BackendInput) -> Void,
     report: @escaping @Sendable (BackendReport) -> Void
@@ -74,7 +74,7 @@ package actor BackendWriter {
     self.report = report
   }
 
-  package nonisolated func start() {
+  public nonisolated func start() {
     inbox.connect(to: executor) { [weak self] batch in
       self?.assumeIsolated { writer in
         for input in batch { writer.perform(input) }

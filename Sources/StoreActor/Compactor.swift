@@ -1,10 +1,10 @@
-package import Actors
+public import Actors
 import Base
 
 /// When to compact by itself (`--auto-compaction-mode`, `--auto-compaction-retention`): a value
 /// machine with etcd's schedule. Times are nanoseconds of the monotonic clock.
-package struct CompactionSchedule: Sendable {
-  package enum Policy: Equatable, Sendable {
+public struct CompactionSchedule: Sendable {
+  public enum Policy: Equatable, Sendable {
     case off
     /// Keep about this much time of history.
     case periodic(retention: UInt64)
@@ -24,7 +24,7 @@ package struct CompactionSchedule: Sendable {
   private var lastRevision: Int64 = 0
   private var proposed: Int64?
 
-  package init(policy: Policy, now: UInt64) {
+  public init(policy: Policy, now: UInt64) {
     self.policy = policy
     lastSuccess = now
     nextLook = now
@@ -36,7 +36,7 @@ package struct CompactionSchedule: Sendable {
   }
 
   /// Nanoseconds between two looks at the revision.
-  package var interval: UInt64 {
+  public var interval: UInt64 {
     switch policy {
     case .off: .max
     case .periodic(let retention): max(1, min(retention, Self.hour) / 10)
@@ -46,7 +46,7 @@ package struct CompactionSchedule: Sendable {
 
   /// - Parameter mayCompact: only the leader compacts; the others keep taking samples.
   /// - Returns: the revision to compact at. Nothing more happens before `finished` tells how it went.
-  package mutating func tick(now: UInt64, revision: Int64, mayCompact: Bool) -> Int64? {
+  public mutating func tick(now: UInt64, revision: Int64, mayCompact: Bool) -> Int64? {
     guard policy != .off, proposed == nil, now >= nextLook else { return nil }
     nextLook += interval
     if nextLook <= now { nextLook = now + interval }
@@ -73,7 +73,7 @@ package struct CompactionSchedule: Sendable {
 
   /// - Parameter succeeded: also if history was compacted further already. Otherwise the next look
   ///   tries again.
-  package mutating func finished(now: UInt64, succeeded: Bool) {
+  public mutating func finished(now: UInt64, succeeded: Bool) {
     guard let revision = proposed else { return }
     proposed = nil
     guard succeeded else { return }
@@ -83,25 +83,25 @@ package struct CompactionSchedule: Sendable {
   }
 }
 
-package enum CompactorInput: Sendable {
+public enum CompactorInput: Sendable {
   case tick(revision: Int64, isLeader: Bool)
   /// The compaction that was asked for is in force, or was not needed.
   case finished(Bool)
 }
 
 /// The actor that has history compacted on schedule. Lives on the STORE thread.
-package actor Compactor {
+public actor Compactor {
   private nonisolated let executor: any ActorExecutor
-  package nonisolated var unownedExecutor: UnownedSerialExecutor {
+  public nonisolated var unownedExecutor: UnownedSerialExecutor {
     executor.asUnownedSerialExecutor()
   }
 
-  package nonisolated let inbox = Inbox<CompactorInput>(name: "compactor", limit: 1 << 16)
+  public nonisolated let inbox = Inbox<CompactorInput>(name: "compactor", limit: 1 << 16)
   private var schedule: CompactionSchedule
   private let compact: @Sendable (_ revision: Int64) -> Void
 
   /// - Parameter compact: puts a compaction into the log; its outcome comes back as `finished`.
-  package init(
+  public init(
     schedule: CompactionSchedule, executor: any ActorExecutor,
     compact: @escaping @Sendable (Int64) -> Void
   ) {
@@ -110,7 +110,7 @@ package actor Compactor {
     self.compact = compact
   }
 
-  package nonisolated func start() {
+  public nonisolated func start() {
     inbox.connect(to: executor) { [weak self] batch in
       self?.assumeIsolated { compactor in
         for input in batch { compactor.handle(input) }

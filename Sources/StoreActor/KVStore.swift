@@ -1,4 +1,4 @@
-package import Actors
+public import Actors
 import Base
 import EtcdAPI
 import RaftActor
@@ -9,28 +9,28 @@ import Synchronization
 /// Lives on the STORE thread. Applying never waits for a disk: values go to a buffer that the
 /// BACKEND thread commits, and the log covers what is not committed yet. Long work (ranges, hashes,
 /// compaction, catching up watchers) is done in slices between batches.
-package actor KVStore {
-  package struct Settings: Sendable {
+public actor KVStore {
+  public struct Settings: Sendable {
     /// Bytes beyond which this member raises the NOSPACE alarm; nil = no quota.
-    package var quotaBytes: Int64?
+    public var quotaBytes: Int64?
     /// Nanoseconds by which a new leader extends all leases.
-    package var electionTimeout: UInt64
-    package var fragmentBytes: Int
+    public var electionTimeout: UInt64
+    public var fragmentBytes: Int
     /// Where files on their way to members and clients are put.
-    package var snapshotDirectory: String
+    public var snapshotDirectory: String
     /// Rounds of progress notifications, in ticks.
-    package var progressTicks: Int
+    public var progressTicks: Int
     /// Nanoseconds beyond which applying a batch is reported as slow.
-    package var slowApply: UInt64
+    public var slowApply: UInt64
     /// Records that compaction removes between two pauses.
-    package var compactionBatch: Int
+    public var compactionBatch: Int
     /// Whether to hash the history before each compaction, to be compared with other members.
-    package var hashesCompactions: Bool
+    public var hashesCompactions: Bool
     /// The most that a commit is put off: ticks, and entries applied.
-    package var commitTicks = 1
-    package var commitEntries: UInt64 = 10_000
+    public var commitTicks = 1
+    public var commitEntries: UInt64 = 10_000
 
-    package init(
+    public init(
       quotaBytes: Int64?, electionTimeout: UInt64, fragmentBytes: Int, snapshotDirectory: String,
       progressTicks: Int, slowApply: UInt64, compactionBatch: Int, hashesCompactions: Bool
     ) {
@@ -45,7 +45,7 @@ package actor KVStore {
     }
   }
 
-  package static let inboxLimit = 1 << 20
+  public static let inboxLimit = 1 << 20
   /// A buffer of this size is committed without waiting for the next tick.
   static let commitBytes = 8 << 20
   /// Unfinished commits beyond which new buffers are not sealed: the disk is the bottleneck.
@@ -54,14 +54,14 @@ package actor KVStore {
   static let waitingBytesMax = 256 << 20
 
   private nonisolated let executor: any ActorExecutor
-  package nonisolated var unownedExecutor: UnownedSerialExecutor {
+  public nonisolated var unownedExecutor: UnownedSerialExecutor {
     executor.asUnownedSerialExecutor()
   }
 
-  package nonisolated let inbox = Inbox<StoreInput>(name: "store", limit: inboxLimit)
+  public nonisolated let inbox = Inbox<StoreInput>(name: "store", limit: inboxLimit)
   private nonisolated let board: Mutex<StoreStatus>
   /// The state as of the last batch. Any thread.
-  package nonisolated var status: StoreStatus { board.withLock { $0 } }
+  public nonisolated var status: StoreStatus { board.withLock { $0 } }
 
   let settings: Settings
   /// Monotonic nanoseconds: what leases count down by.
@@ -134,7 +134,7 @@ package actor KVStore {
   /// The term whose first entry has to be applied before leases count down here.
   var promotesAtTerm: Term?
 
-  package init(
+  public init(
     machine: sending StateMachine<DiskRecords>, backend: Backend, backendInbox: Inbox<BackendInput>,
     settings: Settings, executor: any ActorExecutor, tokens: TokenBoard, outlets: StoreOutlets,
     clock: @escaping @Sendable () -> UInt64 = { monotonicNanoseconds() }
@@ -160,7 +160,7 @@ package actor KVStore {
     board = Mutex(Self.status(machine, backend, hub, []))
   }
 
-  package nonisolated func start() {
+  public nonisolated func start() {
     inbox.connect(to: executor) { [weak self] batch in
       self?.assumeIsolated { $0.receive(&batch) }
     }

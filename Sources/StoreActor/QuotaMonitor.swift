@@ -1,9 +1,9 @@
-package import Actors
-package import Base
+public import Actors
+public import Base
 import EtcdAPI
 
 /// What the quota monitor hears.
-package enum QuotaInput: Sendable {
+public enum QuotaInput: Sendable {
   /// A request did not fit, here or when it was applied. With the state of this member's alarm then,
   /// which operators may clear at any time.
   case exceeded(alarmIsRaised: Bool)
@@ -16,15 +16,15 @@ package enum QuotaInput: Sendable {
 
 /// The actor that watches this member's share of disk space: raises the NOSPACE alarm once, however
 /// many requests run into the quota, and warns before it comes to that.
-package actor QuotaMonitor {
-  package struct Outlets: Sendable {
+public actor QuotaMonitor {
+  public struct Outlets: Sendable {
     /// Puts an encoded AlarmRequest into the log; the outcome comes back as `settled`.
-    package var propose: @Sendable (Bytes) -> Void
+    public var propose: @Sendable (Bytes) -> Void
     /// Everybody who was refused can be told now.
-    package var settled: @Sendable () -> Void
-    package var warn: @Sendable (_ message: String, _ size: Int64, _ quota: Int64) -> Void
+    public var settled: @Sendable () -> Void
+    public var warn: @Sendable (_ message: String, _ size: Int64, _ quota: Int64) -> Void
 
-    package init(
+    public init(
       propose: @escaping @Sendable (Bytes) -> Void, settled: @escaping @Sendable () -> Void,
       warn: @escaping @Sendable (String, Int64, Int64) -> Void
     ) {
@@ -35,11 +35,11 @@ package actor QuotaMonitor {
   }
 
   private nonisolated let executor: any ActorExecutor
-  package nonisolated var unownedExecutor: UnownedSerialExecutor {
+  public nonisolated var unownedExecutor: UnownedSerialExecutor {
     executor.asUnownedSerialExecutor()
   }
 
-  package nonisolated let inbox: Inbox<QuotaInput>
+  public nonisolated let inbox: Inbox<QuotaInput>
   private let member: MemberID
   private let quota: Int64?
   private let outlets: Outlets
@@ -47,7 +47,7 @@ package actor QuotaMonitor {
   private var isProposing = false
   private var hasWarned = false
 
-  package init(
+  public init(
     member: MemberID, quota: Int64?, inbox: Inbox<QuotaInput>, executor: any ActorExecutor,
     outlets: Outlets
   ) {
@@ -58,7 +58,7 @@ package actor QuotaMonitor {
     self.outlets = outlets
   }
 
-  package nonisolated func start() {
+  public nonisolated func start() {
     inbox.connect(to: executor) { [weak self] batch in
       self?.assumeIsolated { monitor in
         for input in batch { monitor.handle(input) }

@@ -1,16 +1,16 @@
-package import Base
+public import Base
 import EtcdAPI
 import FoundationEssentials
-package import RaftActor
+public import RaftActor
 import SwiftProtobuf
 
 /// Requests as log lines show them: in the form of etcd's lines, keys in full, of values only the size,
 /// and nothing at all of what users and roles send.
-package enum RequestText {
+public enum RequestText {
   private static let charactersMax = 2048
 
   /// A log entry, for the line about a slow apply.
-  package static func entry(_ entry: Entry) -> String {
+  public static func entry(_ entry: Entry) -> String {
     guard case .request(let envelope)? = try? EntryPayload(entry.data), let kind = envelope.kind
     else { return "index:\(entry.index)" }
     let body = Bytes(entry.data[envelope.payload])
@@ -18,12 +18,12 @@ package enum RequestText {
   }
 
   /// The message of a client's call.
-  package static func request(_ kind: InternalRequestEnvelope.Kind, _ message: Bytes) -> String {
+  public static func request(_ kind: InternalRequestEnvelope.Kind, _ message: Bytes) -> String {
     bounded(text(kind, message))
   }
 
   /// A client's request in the data of the entry that it has become; nil if there is none.
-  package static func request(inEntry data: Bytes) -> String? {
+  public static func request(inEntry data: Bytes) -> String? {
     guard case .request(let envelope)? = try? EntryPayload(data), let kind = envelope.kind
     else { return nil }
     return request(kind, Bytes(data[envelope.payload]))

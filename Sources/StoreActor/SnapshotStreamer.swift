@@ -1,12 +1,12 @@
-package import Actors
-package import Base
-package import EtcdAPI
+public import Actors
+public import Base
+public import EtcdAPI
 import FoundationEssentials
 import Glibc
 import SwiftProtobuf
 
 /// What is asked of the actor that reads store files for clients.
-package enum StreamerInput: Sendable {
+public enum StreamerInput: Sendable {
   case open(id: UInt64, path: String)
   /// A few more pieces.
   case next(id: UInt64)
@@ -18,22 +18,22 @@ package enum StreamerInput: Sendable {
 ///
 /// Lives on the BACKEND thread, so that no read of a file holds up the loop. Files are removed when
 /// their last piece is out or the client has gone.
-package actor SnapshotStreamer {
+public actor SnapshotStreamer {
   private static let piecesPerRead = 8
 
   private nonisolated let executor: any ActorExecutor
-  package nonisolated var unownedExecutor: UnownedSerialExecutor {
+  public nonisolated var unownedExecutor: UnownedSerialExecutor {
     executor.asUnownedSerialExecutor()
   }
 
-  package nonisolated let inbox = Inbox<StreamerInput>(name: "snapshots", limit: 1 << 16)
+  public nonisolated let inbox = Inbox<StreamerInput>(name: "snapshots", limit: 1 << 16)
   private let version: String
   private let deliver: @Sendable (_ id: UInt64, _ messages: [Bytes], _ isLast: Bool) -> Void
   private let failed: @Sendable (_ id: UInt64, EtcdError) -> Void
   private var open: [UInt64: (chunks: SnapshotChunks, path: String)] = [:]
 
   /// - Parameter version: the storage version that every message names.
-  package init(
+  public init(
     version: String, executor: any ActorExecutor,
     deliver: @escaping @Sendable (UInt64, [Bytes], Bool) -> Void,
     failed: @escaping @Sendable (UInt64, EtcdError) -> Void
@@ -44,7 +44,7 @@ package actor SnapshotStreamer {
     self.failed = failed
   }
 
-  package nonisolated func start() {
+  public nonisolated func start() {
     inbox.connect(to: executor) { [weak self] batch in
       self?.assumeIsolated { streamer in
         for input in batch { streamer.perform(input) }

@@ -1,10 +1,10 @@
-package import Base
-package import EtcdAPI
-package import RaftActor
+public import Base
+public import EtcdAPI
+public import RaftActor
 
 /// A read, or a question about leases, that waits under `id`.
-package struct StoreRead: Sendable {
-  package enum Kind: Sendable {
+public struct StoreRead: Sendable {
+  public enum Kind: Sendable {
     case range(Etcdserverpb_RangeRequest)
     /// Only ranges in both branches.
     case txn(Etcdserverpb_TxnRequest)
@@ -20,17 +20,17 @@ package struct StoreRead: Sendable {
     case nothing
   }
 
-  package var id: UInt64
-  package var kind: Kind
+  public var id: UInt64
+  public var kind: Kind
   /// On whose behalf; nil = the member's own, which nobody has to allow.
-  package var caller: AuthCaller?
+  public var caller: AuthCaller?
 
   /// Whether it is answered in microseconds whatever the store holds.
-  package var isBrief: Bool {
+  public var isBrief: Bool {
     if case .range(let request) = kind { request.rangeEnd.isEmpty } else { false }
   }
 
-  package init(id: UInt64, kind: Kind, caller: AuthCaller? = nil) {
+  public init(id: UInt64, kind: Kind, caller: AuthCaller? = nil) {
     self.id = id
     self.kind = kind
     self.caller = caller
@@ -38,7 +38,7 @@ package struct StoreRead: Sendable {
 }
 
 /// Who creates a watcher.
-package enum WatchCaller: Sendable {
+public enum WatchCaller: Sendable {
   /// The member itself.
   case member
   case client(AuthCaller)
@@ -47,7 +47,7 @@ package enum WatchCaller: Sendable {
 }
 
 /// A request of a watch stream. Stream ids are the gateway's, unique while the process runs.
-package enum WatchCommand: Sendable {
+public enum WatchCommand: Sendable {
   case open(UInt64)
   case close(UInt64)
   case create(UInt64, WatchCreate, WatchCaller = .member)
@@ -59,13 +59,13 @@ package enum WatchCommand: Sendable {
 }
 
 /// Work in slices that gives others their share of the machine.
-package enum StorePause: Sendable {
+public enum StorePause: Sendable {
   case compaction
   case longReads
 }
 
 /// What reaches the store's actor.
-package enum StoreInput: Sendable {
+public enum StoreInput: Sendable {
   /// Committed entries, in order.
   case apply([Entry])
   /// Reads to be answered once everything up to `atLeast` is applied.
@@ -96,66 +96,66 @@ package enum StoreInput: Sendable {
 }
 
 /// What the rest of the member may know of the store at any moment.
-package struct StoreStatus: Sendable {
-  package var applied: LogIndex
-  package var appliedTerm: Term
-  package var revision: Int64
-  package var compactRevision: Int64
+public struct StoreStatus: Sendable {
+  public var applied: LogIndex
+  public var appliedTerm: Term
+  public var revision: Int64
+  public var compactRevision: Int64
   /// Allocated and used bytes of the file, with what waits to be written.
-  package var sizeBytes: Int64
-  package var sizeInUseBytes: Int64
-  package var alarms: [AlarmSet.Alarm]
-  package var membership: Membership
-  package var auth: AuthState
-  package var leaseCount: Int
-  package var keyCount: Int
+  public var sizeBytes: Int64
+  public var sizeInUseBytes: Int64
+  public var alarms: [AlarmSet.Alarm]
+  public var membership: Membership
+  public var auth: AuthState
+  public var leaseCount: Int
+  public var keyCount: Int
   /// Open views of the file.
-  package var readViews: Int
-  package var watch: WatchStatistics
+  public var readViews: Int
+  public var watch: WatchStatistics
   /// Of the last compactions, oldest first; empty unless they are to be compared.
-  package var compactionHashes: [KeyValueHash]
+  public var compactionHashes: [KeyValueHash]
 }
 
 /// Where the store sends what it does. Called on the STORE thread, at most a few times per batch.
-package struct StoreOutlets: Sendable {
-  package var reply: @Sendable ([StoreReply]) -> Void
+public struct StoreOutlets: Sendable {
+  public var reply: @Sendable ([StoreReply]) -> Void
   /// Encoded watch responses of one stream, in order.
-  package var deliver:
+  public var deliver:
     @Sendable ([(stream: UInt64, messages: FramedMessages)], WatchDeliveryCounts) -> Void
   /// One part of a streamed range; the last one is followed by a reply without message.
-  package var stream: @Sendable (_ id: UInt64, _ message: Bytes) -> Void
+  public var stream: @Sendable (_ id: UInt64, _ message: Bytes) -> Void
   /// What this request writes is applied, its answer takes as long as it takes.
-  package var deferred: @Sendable (_ id: UInt64) -> Void
-  package var applied: @Sendable (LogIndex) -> Void
-  package var configurationApplied: @Sendable (ConfChange, LogIndex) -> Void
+  public var deferred: @Sendable (_ id: UInt64) -> Void
+  public var applied: @Sendable (LogIndex) -> Void
+  public var configurationApplied: @Sendable (ConfChange, LogIndex) -> Void
   /// The file holds everything up to this entry.
-  package var stored: @Sendable (LogIndex) -> Void
-  package var snapshotMade: @Sendable (MemberID, Snapshot?, _ path: String) -> Void
-  package var snapshotInstalled: @Sendable (LogIndex) -> Void
-  package var exported: @Sendable (_ id: UInt64, Result<String, BackendError>) -> Void
+  public var stored: @Sendable (LogIndex) -> Void
+  public var snapshotMade: @Sendable (MemberID, Snapshot?, _ path: String) -> Void
+  public var snapshotInstalled: @Sendable (LogIndex) -> Void
+  public var exported: @Sendable (_ id: UInt64, Result<String, BackendError>) -> Void
   /// Requests that only the leader of this term may put into the log.
-  package var proposeAsLeader:
+  public var proposeAsLeader:
     @Sendable (Term, AuthCaller, [(InternalRequestEnvelope.Kind, Bytes)]) -> Void
   /// This member's quota is exceeded: raise the alarm, unless it is raised already.
-  package var raiseNoSpace: @Sendable (_ alarmIsRaised: Bool) -> Void
+  public var raiseNoSpace: @Sendable (_ alarmIsRaised: Bool) -> Void
   /// The disk has no room: raise the alarm, unless it is raised already.
-  package var diskFull: @Sendable (_ alarmIsRaised: Bool, _ reason: String) -> Void
-  package var membershipChanged: @Sendable (Membership) -> Void
+  public var diskFull: @Sendable (_ alarmIsRaised: Bool, _ reason: String) -> Void
+  public var membershipChanged: @Sendable (Membership) -> Void
   /// Users, roles or tokens are others than before; the status shows them.
-  package var authChanged: @Sendable () -> Void
-  package var compactionFinished: @Sendable (FinishedCompaction) -> Void
+  public var authChanged: @Sendable () -> Void
+  public var compactionFinished: @Sendable (FinishedCompaction) -> Void
   /// Asks for ``StoreInput/pauseEnded(_:)`` after the pause between two slices of such work.
-  package var pause: @Sendable (StorePause) -> Void
-  package var measured: @Sendable (StoreMeasure) -> Void
+  public var pause: @Sendable (StorePause) -> Void
+  public var measured: @Sendable (StoreMeasure) -> Void
   /// How long applying one request took, and whether it had its effect.
-  package var applyTook:
+  public var applyTook:
     @Sendable (InternalRequestEnvelope.Kind, _ succeeded: Bool, _ nanoseconds: UInt64) -> Void
   /// How long one range took that was answered at once.
-  package var rangeTook: @Sendable (_ succeeded: Bool, _ nanoseconds: UInt64) -> Void
+  public var rangeTook: @Sendable (_ succeeded: Bool, _ nanoseconds: UInt64) -> Void
   /// The member cannot go on; does not return.
-  package var failed: @Sendable (String) -> Never
+  public var failed: @Sendable (String) -> Never
 
-  package init(
+  public init(
     reply: @escaping @Sendable ([StoreReply]) -> Void,
     deliver:
       @escaping @Sendable ([(stream: UInt64, messages: FramedMessages)], WatchDeliveryCounts) ->
@@ -207,7 +207,7 @@ package struct StoreOutlets: Sendable {
 }
 
 /// Facts for the metrics. Times are nanoseconds.
-package enum StoreMeasure: Sendable {
+public enum StoreMeasure: Sendable {
   case commit(nanoseconds: UInt64)
   case applied(ApplyCounts)
   /// An entry took longer than operators want to know of.
@@ -225,23 +225,23 @@ package enum StoreMeasure: Sendable {
 }
 
 /// A compaction that has removed everything it had to.
-package struct FinishedCompaction: Sendable {
-  package var revision: Int64
+public struct FinishedCompaction: Sendable {
+  public var revision: Int64
   /// Of the history before it, if that was taken.
-  package var hash: UInt32?
+  public var hash: UInt32?
   /// Since it was accepted, or since this member's start.
-  package var nanoseconds: UInt64
+  public var nanoseconds: UInt64
   /// Records removed.
-  package var records: UInt64
-  package var sizeBytes: Int64
-  package var sizeInUseBytes: Int64
+  public var records: UInt64
+  public var sizeBytes: Int64
+  public var sizeInUseBytes: Int64
 }
 
 /// What the responses of one delivery to watch streams hold.
-package struct WatchDeliveryCounts: Sendable {
-  package var messages = 0
-  package var events = 0
+public struct WatchDeliveryCounts: Sendable {
+  public var messages = 0
+  public var events = 0
   /// Answers to requests of the clients.
-  package var control = 0
-  package var progress = 0
+  public var control = 0
+  public var progress = 0
 }

@@ -1,7 +1,7 @@
 internal import CLibYAML
 
 /// Reads YAML with libyaml.
-package enum YAMLDocument {
+public enum YAMLDocument {
   /// Values of a document, those that aliases repeat counted each time: a few lines of aliases to
   /// aliases would fill any memory.
   private static let mostNodes = 100_000
@@ -10,7 +10,7 @@ package enum YAMLDocument {
   /// The root of a text's first document; nil if there is none.
   ///
   /// - Throws: ``YAMLError`` for the first mistake.
-  package static func root(of text: String) throws(YAMLError) -> YAMLNode? {
+  public static func root(of text: String) throws(YAMLError) -> YAMLNode? {
     let bytes = Array(text.utf8)
     if bytes.isEmpty { return nil }
     var parser = yaml_parser_t()

@@ -1,6 +1,6 @@
 /// Why a text is not YAML.
-package struct YAMLError: Error, Equatable {
-  package enum Kind: Equatable, Sendable {
+public struct YAMLError: Error, Equatable {
+  public enum Kind: Equatable, Sendable {
     /// Not UTF-8, or a character that YAML does not allow.
     case characters
     /// Not the form of YAML.
@@ -9,16 +9,16 @@ package struct YAMLError: Error, Equatable {
     case duplicateKey(String)
   }
 
-  package let kind: Kind
+  public let kind: Kind
   /// In libyaml's words.
-  package let problem: String
+  public let problem: String
   /// From 1; 0 if it has no place.
-  package let line: Int
+  public let line: Int
   /// What was being read when the problem was met, and its line.
-  package let context: Context?
+  public let context: Context?
 
-  package struct Context: Equatable, Sendable {
-    package let text: String
-    package let line: Int
+  public struct Context: Equatable, Sendable {
+    public let text: String
+    public let line: Int
   }
 }

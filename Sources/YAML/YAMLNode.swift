@@ -1,58 +1,58 @@
 /// One value of a YAML document, and where it stands.
-package struct YAMLNode: Sendable {
-  package enum Value: Sendable {
+public struct YAMLNode: Sendable {
+  public enum Value: Sendable {
     case scalar(YAMLScalar)
     case sequence([YAMLNode])
     /// In the order of the file; keys differ.
     case mapping([(key: YAMLNode, value: YAMLNode)])
   }
 
-  package let value: Value
+  public let value: Value
   /// Of its first character, from 1.
-  package let line: Int
+  public let line: Int
 
   /// nil but for a scalar.
-  package var scalar: YAMLScalar? {
+  public var scalar: YAMLScalar? {
     if case .scalar(let scalar) = value { scalar } else { nil }
   }
 
   /// nil but for a sequence.
-  package var sequence: [YAMLNode]? {
+  public var sequence: [YAMLNode]? {
     if case .sequence(let elements) = value { elements } else { nil }
   }
 
   /// nil but for a mapping.
-  package var mapping: [(key: YAMLNode, value: YAMLNode)]? {
+  public var mapping: [(key: YAMLNode, value: YAMLNode)]? {
     if case .mapping(let pairs) = value { pairs } else { nil }
   }
 
   /// A scalar as it is written, without quotes; nil but for a scalar.
-  package var text: String? { scalar?.text }
+  public var text: String? { scalar?.text }
 
   /// What stands under a key; nil without it, or if this is no mapping.
-  package subscript(key: String) -> YAMLNode? {
+  public subscript(key: String) -> YAMLNode? {
     mapping?.first { $0.key.text == key }?.value
   }
 }
 
 /// A plain or quoted value.
-package struct YAMLScalar: Hashable, Sendable {
+public struct YAMLScalar: Hashable, Sendable {
   /// Without quotes, escapes resolved.
-  package let text: String
+  public let text: String
   /// Neither quoted nor in block form, and without a tag: such text may mean a number, and so on.
-  package let isPlain: Bool
+  public let isPlain: Bool
 
-  package init(text: String, isPlain: Bool) {
+  public init(text: String, isPlain: Bool) {
     self.text = text
     self.isPlain = isPlain
   }
 
   /// What plain text means, by the rules of Go's YAML library, which etcd uses.
-  package var meaning: Meaning {
+  public var meaning: Meaning {
     isPlain ? Meaning(text) : .text
   }
 
-  package enum Meaning: Equatable, Sendable {
+  public enum Meaning: Equatable, Sendable {
     case null
     case bool(Bool)
     case integer(Int)

@@ -1,8 +1,8 @@
-package import Actors
+public import Actors
 import Synchronization
 
 /// Runs work only when a test says so, on the test's own thread.
-package final class StepExecutor: ActorExecutor {
+public final class StepExecutor: ActorExecutor {
   private enum Item: Sendable {
     case drain(any InboxDrain)
     case closure(@Sendable () -> Void)
@@ -11,21 +11,21 @@ package final class StepExecutor: ActorExecutor {
 
   private let items = Mutex<[Item]>([])
 
-  package init() {}
+  public init() {}
 
-  package func schedule(_ drain: any InboxDrain) { items.withLock { $0.append(.drain(drain)) } }
-  package func execute(_ body: @escaping @Sendable () -> Void) {
+  public func schedule(_ drain: any InboxDrain) { items.withLock { $0.append(.drain(drain)) } }
+  public func execute(_ body: @escaping @Sendable () -> Void) {
     items.withLock { $0.append(.closure(body)) }
   }
-  package func enqueue(_ job: consuming ExecutorJob) {
+  public func enqueue(_ job: consuming ExecutorJob) {
     let job = UnownedJob(job)
     items.withLock { $0.append(.job(job)) }
   }
-  package func checkIsolated() {}
-  package func isIsolatingCurrentContext() -> Bool? { true }
+  public func checkIsolated() {}
+  public func isIsolatingCurrentContext() -> Bool? { true }
 
   /// Runs what was enqueued first; false if there was nothing.
-  package func step() -> Bool {
+  public func step() -> Bool {
     switch items.withLock({ $0.isEmpty ? nil : $0.removeFirst() }) {
     case .drain(let inbox): inbox.drain()
     case .closure(let body): body()
@@ -36,5 +36,5 @@ package final class StepExecutor: ActorExecutor {
   }
 
   /// Runs all that was enqueued, and what that enqueues.
-  package func run() { while step() {} }
+  public func run() { while step() {} }
 }

@@ -28,75 +28,75 @@ fileprivate nonisolated struct _GeneratedWithProtocGenSwiftVersion: SwiftProtobu
   typealias Version = _2
 }
 
-package nonisolated struct Authpb_UserAddOptions: Sendable {
+public nonisolated struct Authpb_UserAddOptions: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// User may only authenticate by client certificate.
-  package var noPassword: Bool = false
+  public var noPassword: Bool = false
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Authpb_User: Sendable {
+public nonisolated struct Authpb_User: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var name: Data = Data()
+  public var name: Data = Data()
 
   /// Bcrypt hash.
-  package var password: Data = Data()
+  public var password: Data = Data()
 
   /// Sorted.
-  package var roles: [String] = []
+  public var roles: [String] = []
 
-  package var options: Authpb_UserAddOptions {
+  public var options: Authpb_UserAddOptions {
     get {_options ?? Authpb_UserAddOptions()}
     set {_options = newValue}
   }
   /// Returns true if `options` has been explicitly set.
-  package var hasOptions: Bool {self._options != nil}
+  public var hasOptions: Bool {self._options != nil}
   /// Clears the value of `options`. Subsequent reads from it will return its default value.
-  package mutating func clearOptions() {self._options = nil}
+  public mutating func clearOptions() {self._options = nil}
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _options: Authpb_UserAddOptions? = nil
 }
 
-package nonisolated struct Authpb_Permission: Sendable {
+public nonisolated struct Authpb_Permission: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// READ/WRITE/READWRITE.
-  package var permType: Authpb_Permission.TypeEnum = .read
+  public var permType: Authpb_Permission.TypeEnum = .read
 
-  package var key: Data = Data()
+  public var key: Data = Data()
 
   /// Same convention as ranges.
-  package var rangeEnd: Data = Data()
+  public var rangeEnd: Data = Data()
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package nonisolated enum TypeEnum: SwiftProtobuf.Enum, Swift.CaseIterable {
-    package typealias RawValue = Int
+  public nonisolated enum TypeEnum: SwiftProtobuf.Enum, Swift.CaseIterable {
+    public typealias RawValue = Int
     case read // = 0
     case write // = 1
     case readwrite // = 2
     case UNRECOGNIZED(Int)
 
-    package init() {
+    public init() {
       self = .read
     }
 
-    package init?(rawValue: Int) {
+    public init?(rawValue: Int) {
       switch rawValue {
       case 0: self = .read
       case 1: self = .write
@@ -105,7 +105,7 @@ package nonisolated struct Authpb_Permission: Sendable {
       }
     }
 
-    package var rawValue: Int {
+    public var rawValue: Int {
       switch self {
       case .read: return 0
       case .write: return 1
@@ -115,7 +115,7 @@ package nonisolated struct Authpb_Permission: Sendable {
     }
 
     // The compiler won't synthesize support with the UNRECOGNIZED case.
-    package static let allCases: [Authpb_Permission.TypeEnum] = [
+    public static let allCases: [Authpb_Permission.TypeEnum] = [
       .read,
       .write,
       .readwrite,
@@ -123,22 +123,22 @@ package nonisolated struct Authpb_Permission: Sendable {
 
   }
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Authpb_Role: Sendable {
+public nonisolated struct Authpb_Role: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var name: Data = Data()
+  public var name: Data = Data()
 
   /// Sorted by key.
-  package var keyPermission: [Authpb_Permission] = []
+  public var keyPermission: [Authpb_Permission] = []
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
 // MARK: - Code below here is support for the SwiftProtobuf runtime.
@@ -146,10 +146,10 @@ package nonisolated struct Authpb_Role: Sendable {
 fileprivate nonisolated let _protobuf_package = "authpb"
 
 nonisolated extension Authpb_UserAddOptions: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".UserAddOptions"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}no_password\0")
+  public static let protoMessageName: String = _protobuf_package + ".UserAddOptions"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}no_password\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -161,14 +161,14 @@ nonisolated extension Authpb_UserAddOptions: SwiftProtobuf.Message, SwiftProtobu
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if self.noPassword != false {
       try visitor.visitSingularBoolField(value: self.noPassword, fieldNumber: 1)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Authpb_UserAddOptions, rhs: Authpb_UserAddOptions) -> Bool {
+  public static func ==(lhs: Authpb_UserAddOptions, rhs: Authpb_UserAddOptions) -> Bool {
     if lhs.noPassword != rhs.noPassword {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -176,10 +176,10 @@ nonisolated extension Authpb_UserAddOptions: SwiftProtobuf.Message, SwiftProtobu
 }
 
 nonisolated extension Authpb_User: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".User"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}password\0\u{1}roles\0\u{1}options\0")
+  public static let protoMessageName: String = _protobuf_package + ".User"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}password\0\u{1}roles\0\u{1}options\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -194,7 +194,7 @@ nonisolated extension Authpb_User: SwiftProtobuf.Message, SwiftProtobuf._Message
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -214,7 +214,7 @@ nonisolated extension Authpb_User: SwiftProtobuf.Message, SwiftProtobuf._Message
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Authpb_User, rhs: Authpb_User) -> Bool {
+  public static func ==(lhs: Authpb_User, rhs: Authpb_User) -> Bool {
     if lhs.name != rhs.name {return false}
     if lhs.password != rhs.password {return false}
     if lhs.roles != rhs.roles {return false}
@@ -225,10 +225,10 @@ nonisolated extension Authpb_User: SwiftProtobuf.Message, SwiftProtobuf._Message
 }
 
 nonisolated extension Authpb_Permission: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".Permission"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}permType\0\u{1}key\0\u{3}range_end\0")
+  public static let protoMessageName: String = _protobuf_package + ".Permission"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}permType\0\u{1}key\0\u{3}range_end\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -242,7 +242,7 @@ nonisolated extension Authpb_Permission: SwiftProtobuf.Message, SwiftProtobuf._M
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if self.permType != .read {
       try visitor.visitSingularEnumField(value: self.permType, fieldNumber: 1)
     }
@@ -255,7 +255,7 @@ nonisolated extension Authpb_Permission: SwiftProtobuf.Message, SwiftProtobuf._M
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Authpb_Permission, rhs: Authpb_Permission) -> Bool {
+  public static func ==(lhs: Authpb_Permission, rhs: Authpb_Permission) -> Bool {
     if lhs.permType != rhs.permType {return false}
     if lhs.key != rhs.key {return false}
     if lhs.rangeEnd != rhs.rangeEnd {return false}
@@ -265,14 +265,14 @@ nonisolated extension Authpb_Permission: SwiftProtobuf.Message, SwiftProtobuf._M
 }
 
 nonisolated extension Authpb_Permission.TypeEnum: SwiftProtobuf._ProtoNameProviding {
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0READ\0\u{1}WRITE\0\u{1}READWRITE\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0READ\0\u{1}WRITE\0\u{1}READWRITE\0")
 }
 
 nonisolated extension Authpb_Role: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".Role"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}keyPermission\0")
+  public static let protoMessageName: String = _protobuf_package + ".Role"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}keyPermission\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -285,7 +285,7 @@ nonisolated extension Authpb_Role: SwiftProtobuf.Message, SwiftProtobuf._Message
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if !self.name.isEmpty {
       try visitor.visitSingularBytesField(value: self.name, fieldNumber: 1)
     }
@@ -295,7 +295,7 @@ nonisolated extension Authpb_Role: SwiftProtobuf.Message, SwiftProtobuf._Message
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Authpb_Role, rhs: Authpb_Role) -> Bool {
+  public static func ==(lhs: Authpb_Role, rhs: Authpb_Role) -> Bool {
     if lhs.name != rhs.name {return false}
     if lhs.keyPermission != rhs.keyPermission {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}

@@ -28,75 +28,75 @@ fileprivate nonisolated struct _GeneratedWithProtocGenSwiftVersion: SwiftProtobu
   typealias Version = _2
 }
 
-package nonisolated struct Mvccpb_KeyValue: Sendable {
+public nonisolated struct Mvccpb_KeyValue: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Key.
-  package var key: Data = Data()
+  public var key: Data = Data()
 
   /// Revision at which the current incarnation was created.
-  package var createRevision: Int64 = 0
+  public var createRevision: Int64 = 0
 
   /// Revision of the last change.
-  package var modRevision: Int64 = 0
+  public var modRevision: Int64 = 0
 
   /// Number of changes in this incarnation, starts at 1.
-  package var version: Int64 = 0
+  public var version: Int64 = 0
 
   /// Value.
-  package var value: Data = Data()
+  public var value: Data = Data()
 
   /// Attached lease, 0 = none.
-  package var lease: Int64 = 0
+  public var lease: Int64 = 0
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Mvccpb_Event: Sendable {
+public nonisolated struct Mvccpb_Event: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// PUT or DELETE.
-  package var type: Mvccpb_Event.EventType = .put
+  public var type: Mvccpb_Event.EventType = .put
 
   /// For DELETE only `key` and `mod_revision` are set.
-  package var kv: Mvccpb_KeyValue {
+  public var kv: Mvccpb_KeyValue {
     get {_kv ?? Mvccpb_KeyValue()}
     set {_kv = newValue}
   }
   /// Returns true if `kv` has been explicitly set.
-  package var hasKv: Bool {self._kv != nil}
+  public var hasKv: Bool {self._kv != nil}
   /// Clears the value of `kv`. Subsequent reads from it will return its default value.
-  package mutating func clearKv() {self._kv = nil}
+  public mutating func clearKv() {self._kv = nil}
 
   /// Kv before the event, if asked for and still available.
-  package var prevKv: Mvccpb_KeyValue {
+  public var prevKv: Mvccpb_KeyValue {
     get {_prevKv ?? Mvccpb_KeyValue()}
     set {_prevKv = newValue}
   }
   /// Returns true if `prevKv` has been explicitly set.
-  package var hasPrevKv: Bool {self._prevKv != nil}
+  public var hasPrevKv: Bool {self._prevKv != nil}
   /// Clears the value of `prevKv`. Subsequent reads from it will return its default value.
-  package mutating func clearPrevKv() {self._prevKv = nil}
+  public mutating func clearPrevKv() {self._prevKv = nil}
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package nonisolated enum EventType: SwiftProtobuf.Enum, Swift.CaseIterable {
-    package typealias RawValue = Int
+  public nonisolated enum EventType: SwiftProtobuf.Enum, Swift.CaseIterable {
+    public typealias RawValue = Int
     case put // = 0
     case delete // = 1
     case UNRECOGNIZED(Int)
 
-    package init() {
+    public init() {
       self = .put
     }
 
-    package init?(rawValue: Int) {
+    public init?(rawValue: Int) {
       switch rawValue {
       case 0: self = .put
       case 1: self = .delete
@@ -104,7 +104,7 @@ package nonisolated struct Mvccpb_Event: Sendable {
       }
     }
 
-    package var rawValue: Int {
+    public var rawValue: Int {
       switch self {
       case .put: return 0
       case .delete: return 1
@@ -113,14 +113,14 @@ package nonisolated struct Mvccpb_Event: Sendable {
     }
 
     // The compiler won't synthesize support with the UNRECOGNIZED case.
-    package static let allCases: [Mvccpb_Event.EventType] = [
+    public static let allCases: [Mvccpb_Event.EventType] = [
       .put,
       .delete,
     ]
 
   }
 
-  package init() {}
+  public init() {}
 
   fileprivate var _kv: Mvccpb_KeyValue? = nil
   fileprivate var _prevKv: Mvccpb_KeyValue? = nil
@@ -131,10 +131,10 @@ package nonisolated struct Mvccpb_Event: Sendable {
 fileprivate nonisolated let _protobuf_package = "mvccpb"
 
 nonisolated extension Mvccpb_KeyValue: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".KeyValue"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{3}create_revision\0\u{3}mod_revision\0\u{1}version\0\u{1}value\0\u{1}lease\0")
+  public static let protoMessageName: String = _protobuf_package + ".KeyValue"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{3}create_revision\0\u{3}mod_revision\0\u{1}version\0\u{1}value\0\u{1}lease\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -151,7 +151,7 @@ nonisolated extension Mvccpb_KeyValue: SwiftProtobuf.Message, SwiftProtobuf._Mes
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if !self.key.isEmpty {
       try visitor.visitSingularBytesField(value: self.key, fieldNumber: 1)
     }
@@ -173,7 +173,7 @@ nonisolated extension Mvccpb_KeyValue: SwiftProtobuf.Message, SwiftProtobuf._Mes
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Mvccpb_KeyValue, rhs: Mvccpb_KeyValue) -> Bool {
+  public static func ==(lhs: Mvccpb_KeyValue, rhs: Mvccpb_KeyValue) -> Bool {
     if lhs.key != rhs.key {return false}
     if lhs.createRevision != rhs.createRevision {return false}
     if lhs.modRevision != rhs.modRevision {return false}
@@ -186,10 +186,10 @@ nonisolated extension Mvccpb_KeyValue: SwiftProtobuf.Message, SwiftProtobuf._Mes
 }
 
 nonisolated extension Mvccpb_Event: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".Event"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}type\0\u{1}kv\0\u{3}prev_kv\0")
+  public static let protoMessageName: String = _protobuf_package + ".Event"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}type\0\u{1}kv\0\u{3}prev_kv\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -203,7 +203,7 @@ nonisolated extension Mvccpb_Event: SwiftProtobuf.Message, SwiftProtobuf._Messag
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -220,7 +220,7 @@ nonisolated extension Mvccpb_Event: SwiftProtobuf.Message, SwiftProtobuf._Messag
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Mvccpb_Event, rhs: Mvccpb_Event) -> Bool {
+  public static func ==(lhs: Mvccpb_Event, rhs: Mvccpb_Event) -> Bool {
     if lhs.type != rhs.type {return false}
     if lhs._kv != rhs._kv {return false}
     if lhs._prevKv != rhs._prevKv {return false}
@@ -230,5 +230,5 @@ nonisolated extension Mvccpb_Event: SwiftProtobuf.Message, SwiftProtobuf._Messag
 }
 
 nonisolated extension Mvccpb_Event.EventType: SwiftProtobuf._ProtoNameProviding {
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0PUT\0\u{1}DELETE\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0PUT\0\u{1}DELETE\0")
 }

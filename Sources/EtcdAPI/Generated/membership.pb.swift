@@ -22,114 +22,114 @@ fileprivate nonisolated struct _GeneratedWithProtocGenSwiftVersion: SwiftProtobu
   typealias Version = _2
 }
 
-package nonisolated struct Membershippb_RaftAttributes: Sendable {
+public nonisolated struct Membershippb_RaftAttributes: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var peerUrls: [String] = []
+  public var peerUrls: [String] = []
 
-  package var isLearner: Bool = false
+  public var isLearner: Bool = false
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Membershippb_Attributes: Sendable {
+public nonisolated struct Membershippb_Attributes: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var name: String = String()
+  public var name: String = String()
 
-  package var clientUrls: [String] = []
+  public var clientUrls: [String] = []
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Membershippb_Member: Sendable {
+public nonisolated struct Membershippb_Member: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var id: UInt64 = 0
+  public var id: UInt64 = 0
 
-  package var raftAttributes: Membershippb_RaftAttributes {
+  public var raftAttributes: Membershippb_RaftAttributes {
     get {_raftAttributes ?? Membershippb_RaftAttributes()}
     set {_raftAttributes = newValue}
   }
   /// Returns true if `raftAttributes` has been explicitly set.
-  package var hasRaftAttributes: Bool {self._raftAttributes != nil}
+  public var hasRaftAttributes: Bool {self._raftAttributes != nil}
   /// Clears the value of `raftAttributes`. Subsequent reads from it will return its default value.
-  package mutating func clearRaftAttributes() {self._raftAttributes = nil}
+  public mutating func clearRaftAttributes() {self._raftAttributes = nil}
 
-  package var memberAttributes: Membershippb_Attributes {
+  public var memberAttributes: Membershippb_Attributes {
     get {_memberAttributes ?? Membershippb_Attributes()}
     set {_memberAttributes = newValue}
   }
   /// Returns true if `memberAttributes` has been explicitly set.
-  package var hasMemberAttributes: Bool {self._memberAttributes != nil}
+  public var hasMemberAttributes: Bool {self._memberAttributes != nil}
   /// Clears the value of `memberAttributes`. Subsequent reads from it will return its default value.
-  package mutating func clearMemberAttributes() {self._memberAttributes = nil}
+  public mutating func clearMemberAttributes() {self._memberAttributes = nil}
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _raftAttributes: Membershippb_RaftAttributes? = nil
   fileprivate var _memberAttributes: Membershippb_Attributes? = nil
 }
 
-package nonisolated struct Membershippb_ClusterVersionSetRequest: Sendable {
+public nonisolated struct Membershippb_ClusterVersionSetRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var ver: String = String()
+  public var ver: String = String()
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Membershippb_ClusterMemberAttrSetRequest: Sendable {
+public nonisolated struct Membershippb_ClusterMemberAttrSetRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var memberID: UInt64 = 0
+  public var memberID: UInt64 = 0
 
-  package var memberAttributes: Membershippb_Attributes {
+  public var memberAttributes: Membershippb_Attributes {
     get {_memberAttributes ?? Membershippb_Attributes()}
     set {_memberAttributes = newValue}
   }
   /// Returns true if `memberAttributes` has been explicitly set.
-  package var hasMemberAttributes: Bool {self._memberAttributes != nil}
+  public var hasMemberAttributes: Bool {self._memberAttributes != nil}
   /// Clears the value of `memberAttributes`. Subsequent reads from it will return its default value.
-  package mutating func clearMemberAttributes() {self._memberAttributes = nil}
+  public mutating func clearMemberAttributes() {self._memberAttributes = nil}
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _memberAttributes: Membershippb_Attributes? = nil
 }
 
-package nonisolated struct Membershippb_DowngradeInfoSetRequest: Sendable {
+public nonisolated struct Membershippb_DowngradeInfoSetRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var enabled: Bool = false
+  public var enabled: Bool = false
 
-  package var ver: String = String()
+  public var ver: String = String()
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
 // MARK: - Code below here is support for the SwiftProtobuf runtime.
@@ -137,10 +137,10 @@ package nonisolated struct Membershippb_DowngradeInfoSetRequest: Sendable {
 fileprivate nonisolated let _protobuf_package = "membershippb"
 
 nonisolated extension Membershippb_RaftAttributes: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".RaftAttributes"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}peer_urls\0\u{3}is_learner\0")
+  public static let protoMessageName: String = _protobuf_package + ".RaftAttributes"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}peer_urls\0\u{3}is_learner\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -153,7 +153,7 @@ nonisolated extension Membershippb_RaftAttributes: SwiftProtobuf.Message, SwiftP
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if !self.peerUrls.isEmpty {
       try visitor.visitRepeatedStringField(value: self.peerUrls, fieldNumber: 1)
     }
@@ -163,7 +163,7 @@ nonisolated extension Membershippb_RaftAttributes: SwiftProtobuf.Message, SwiftP
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Membershippb_RaftAttributes, rhs: Membershippb_RaftAttributes) -> Bool {
+  public static func ==(lhs: Membershippb_RaftAttributes, rhs: Membershippb_RaftAttributes) -> Bool {
     if lhs.peerUrls != rhs.peerUrls {return false}
     if lhs.isLearner != rhs.isLearner {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -172,10 +172,10 @@ nonisolated extension Membershippb_RaftAttributes: SwiftProtobuf.Message, SwiftP
 }
 
 nonisolated extension Membershippb_Attributes: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".Attributes"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{3}client_urls\0")
+  public static let protoMessageName: String = _protobuf_package + ".Attributes"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{3}client_urls\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -188,7 +188,7 @@ nonisolated extension Membershippb_Attributes: SwiftProtobuf.Message, SwiftProto
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if !self.name.isEmpty {
       try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
     }
@@ -198,7 +198,7 @@ nonisolated extension Membershippb_Attributes: SwiftProtobuf.Message, SwiftProto
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Membershippb_Attributes, rhs: Membershippb_Attributes) -> Bool {
+  public static func ==(lhs: Membershippb_Attributes, rhs: Membershippb_Attributes) -> Bool {
     if lhs.name != rhs.name {return false}
     if lhs.clientUrls != rhs.clientUrls {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -207,10 +207,10 @@ nonisolated extension Membershippb_Attributes: SwiftProtobuf.Message, SwiftProto
 }
 
 nonisolated extension Membershippb_Member: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".Member"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}ID\0\u{3}raft_attributes\0\u{3}member_attributes\0")
+  public static let protoMessageName: String = _protobuf_package + ".Member"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}ID\0\u{3}raft_attributes\0\u{3}member_attributes\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -224,7 +224,7 @@ nonisolated extension Membershippb_Member: SwiftProtobuf.Message, SwiftProtobuf.
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -241,7 +241,7 @@ nonisolated extension Membershippb_Member: SwiftProtobuf.Message, SwiftProtobuf.
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Membershippb_Member, rhs: Membershippb_Member) -> Bool {
+  public static func ==(lhs: Membershippb_Member, rhs: Membershippb_Member) -> Bool {
     if lhs.id != rhs.id {return false}
     if lhs._raftAttributes != rhs._raftAttributes {return false}
     if lhs._memberAttributes != rhs._memberAttributes {return false}
@@ -251,10 +251,10 @@ nonisolated extension Membershippb_Member: SwiftProtobuf.Message, SwiftProtobuf.
 }
 
 nonisolated extension Membershippb_ClusterVersionSetRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".ClusterVersionSetRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}ver\0")
+  public static let protoMessageName: String = _protobuf_package + ".ClusterVersionSetRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}ver\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -266,14 +266,14 @@ nonisolated extension Membershippb_ClusterVersionSetRequest: SwiftProtobuf.Messa
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if !self.ver.isEmpty {
       try visitor.visitSingularStringField(value: self.ver, fieldNumber: 1)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Membershippb_ClusterVersionSetRequest, rhs: Membershippb_ClusterVersionSetRequest) -> Bool {
+  public static func ==(lhs: Membershippb_ClusterVersionSetRequest, rhs: Membershippb_ClusterVersionSetRequest) -> Bool {
     if lhs.ver != rhs.ver {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -281,10 +281,10 @@ nonisolated extension Membershippb_ClusterVersionSetRequest: SwiftProtobuf.Messa
 }
 
 nonisolated extension Membershippb_ClusterMemberAttrSetRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".ClusterMemberAttrSetRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}member_ID\0\u{3}member_attributes\0")
+  public static let protoMessageName: String = _protobuf_package + ".ClusterMemberAttrSetRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}member_ID\0\u{3}member_attributes\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -297,7 +297,7 @@ nonisolated extension Membershippb_ClusterMemberAttrSetRequest: SwiftProtobuf.Me
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -311,7 +311,7 @@ nonisolated extension Membershippb_ClusterMemberAttrSetRequest: SwiftProtobuf.Me
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Membershippb_ClusterMemberAttrSetRequest, rhs: Membershippb_ClusterMemberAttrSetRequest) -> Bool {
+  public static func ==(lhs: Membershippb_ClusterMemberAttrSetRequest, rhs: Membershippb_ClusterMemberAttrSetRequest) -> Bool {
     if lhs.memberID != rhs.memberID {return false}
     if lhs._memberAttributes != rhs._memberAttributes {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -320,10 +320,10 @@ nonisolated extension Membershippb_ClusterMemberAttrSetRequest: SwiftProtobuf.Me
 }
 
 nonisolated extension Membershippb_DowngradeInfoSetRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".DowngradeInfoSetRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}enabled\0\u{1}ver\0")
+  public static let protoMessageName: String = _protobuf_package + ".DowngradeInfoSetRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}enabled\0\u{1}ver\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -336,7 +336,7 @@ nonisolated extension Membershippb_DowngradeInfoSetRequest: SwiftProtobuf.Messag
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if self.enabled != false {
       try visitor.visitSingularBoolField(value: self.enabled, fieldNumber: 1)
     }
@@ -346,7 +346,7 @@ nonisolated extension Membershippb_DowngradeInfoSetRequest: SwiftProtobuf.Messag
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Membershippb_DowngradeInfoSetRequest, rhs: Membershippb_DowngradeInfoSetRequest) -> Bool {
+  public static func ==(lhs: Membershippb_DowngradeInfoSetRequest, rhs: Membershippb_DowngradeInfoSetRequest) -> Bool {
     if lhs.enabled != rhs.enabled {return false}
     if lhs.ver != rhs.ver {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}

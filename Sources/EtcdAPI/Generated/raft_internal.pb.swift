@@ -22,395 +22,395 @@ fileprivate nonisolated struct _GeneratedWithProtocGenSwiftVersion: SwiftProtobu
   typealias Version = _2
 }
 
-package nonisolated struct Etcdserverpb_RequestHeader: Sendable {
+public nonisolated struct Etcdserverpb_RequestHeader: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Unique among members and restarts; finds the waiting caller.
-  package var id: UInt64 = 0
+  public var id: UInt64 = 0
 
   /// Who asked, when authentication is on.
-  package var username: String = String()
+  public var username: String = String()
 
   /// Revision of the auth store that `username` was checked against.
-  package var authRevision: UInt64 = 0
+  public var authRevision: UInt64 = 0
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_InternalRaftRequest: @unchecked Sendable {
+public nonisolated struct Etcdserverpb_InternalRaftRequest: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_RequestHeader {
+  public var header: Etcdserverpb_RequestHeader {
     get {_storage._header ?? Etcdserverpb_RequestHeader()}
     set {_uniqueStorage()._header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {_storage._header != nil}
+  public var hasHeader: Bool {_storage._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {_uniqueStorage()._header = nil}
+  public mutating func clearHeader() {_uniqueStorage()._header = nil}
 
   /// Older form of `header.ID`.
-  package var id: UInt64 {
+  public var id: UInt64 {
     get {_storage._id}
     set {_uniqueStorage()._id = newValue}
   }
 
-  package var range: Etcdserverpb_RangeRequest {
+  public var range: Etcdserverpb_RangeRequest {
     get {_storage._range ?? Etcdserverpb_RangeRequest()}
     set {_uniqueStorage()._range = newValue}
   }
   /// Returns true if `range` has been explicitly set.
-  package var hasRange: Bool {_storage._range != nil}
+  public var hasRange: Bool {_storage._range != nil}
   /// Clears the value of `range`. Subsequent reads from it will return its default value.
-  package mutating func clearRange() {_uniqueStorage()._range = nil}
+  public mutating func clearRange() {_uniqueStorage()._range = nil}
 
-  package var put: Etcdserverpb_PutRequest {
+  public var put: Etcdserverpb_PutRequest {
     get {_storage._put ?? Etcdserverpb_PutRequest()}
     set {_uniqueStorage()._put = newValue}
   }
   /// Returns true if `put` has been explicitly set.
-  package var hasPut: Bool {_storage._put != nil}
+  public var hasPut: Bool {_storage._put != nil}
   /// Clears the value of `put`. Subsequent reads from it will return its default value.
-  package mutating func clearPut() {_uniqueStorage()._put = nil}
+  public mutating func clearPut() {_uniqueStorage()._put = nil}
 
-  package var deleteRange: Etcdserverpb_DeleteRangeRequest {
+  public var deleteRange: Etcdserverpb_DeleteRangeRequest {
     get {_storage._deleteRange ?? Etcdserverpb_DeleteRangeRequest()}
     set {_uniqueStorage()._deleteRange = newValue}
   }
   /// Returns true if `deleteRange` has been explicitly set.
-  package var hasDeleteRange: Bool {_storage._deleteRange != nil}
+  public var hasDeleteRange: Bool {_storage._deleteRange != nil}
   /// Clears the value of `deleteRange`. Subsequent reads from it will return its default value.
-  package mutating func clearDeleteRange() {_uniqueStorage()._deleteRange = nil}
+  public mutating func clearDeleteRange() {_uniqueStorage()._deleteRange = nil}
 
-  package var txn: Etcdserverpb_TxnRequest {
+  public var txn: Etcdserverpb_TxnRequest {
     get {_storage._txn ?? Etcdserverpb_TxnRequest()}
     set {_uniqueStorage()._txn = newValue}
   }
   /// Returns true if `txn` has been explicitly set.
-  package var hasTxn: Bool {_storage._txn != nil}
+  public var hasTxn: Bool {_storage._txn != nil}
   /// Clears the value of `txn`. Subsequent reads from it will return its default value.
-  package mutating func clearTxn() {_uniqueStorage()._txn = nil}
+  public mutating func clearTxn() {_uniqueStorage()._txn = nil}
 
-  package var compaction: Etcdserverpb_CompactionRequest {
+  public var compaction: Etcdserverpb_CompactionRequest {
     get {_storage._compaction ?? Etcdserverpb_CompactionRequest()}
     set {_uniqueStorage()._compaction = newValue}
   }
   /// Returns true if `compaction` has been explicitly set.
-  package var hasCompaction: Bool {_storage._compaction != nil}
+  public var hasCompaction: Bool {_storage._compaction != nil}
   /// Clears the value of `compaction`. Subsequent reads from it will return its default value.
-  package mutating func clearCompaction() {_uniqueStorage()._compaction = nil}
+  public mutating func clearCompaction() {_uniqueStorage()._compaction = nil}
 
-  package var leaseGrant: Etcdserverpb_LeaseGrantRequest {
+  public var leaseGrant: Etcdserverpb_LeaseGrantRequest {
     get {_storage._leaseGrant ?? Etcdserverpb_LeaseGrantRequest()}
     set {_uniqueStorage()._leaseGrant = newValue}
   }
   /// Returns true if `leaseGrant` has been explicitly set.
-  package var hasLeaseGrant: Bool {_storage._leaseGrant != nil}
+  public var hasLeaseGrant: Bool {_storage._leaseGrant != nil}
   /// Clears the value of `leaseGrant`. Subsequent reads from it will return its default value.
-  package mutating func clearLeaseGrant() {_uniqueStorage()._leaseGrant = nil}
+  public mutating func clearLeaseGrant() {_uniqueStorage()._leaseGrant = nil}
 
-  package var leaseRevoke: Etcdserverpb_LeaseRevokeRequest {
+  public var leaseRevoke: Etcdserverpb_LeaseRevokeRequest {
     get {_storage._leaseRevoke ?? Etcdserverpb_LeaseRevokeRequest()}
     set {_uniqueStorage()._leaseRevoke = newValue}
   }
   /// Returns true if `leaseRevoke` has been explicitly set.
-  package var hasLeaseRevoke: Bool {_storage._leaseRevoke != nil}
+  public var hasLeaseRevoke: Bool {_storage._leaseRevoke != nil}
   /// Clears the value of `leaseRevoke`. Subsequent reads from it will return its default value.
-  package mutating func clearLeaseRevoke() {_uniqueStorage()._leaseRevoke = nil}
+  public mutating func clearLeaseRevoke() {_uniqueStorage()._leaseRevoke = nil}
 
-  package var alarm: Etcdserverpb_AlarmRequest {
+  public var alarm: Etcdserverpb_AlarmRequest {
     get {_storage._alarm ?? Etcdserverpb_AlarmRequest()}
     set {_uniqueStorage()._alarm = newValue}
   }
   /// Returns true if `alarm` has been explicitly set.
-  package var hasAlarm: Bool {_storage._alarm != nil}
+  public var hasAlarm: Bool {_storage._alarm != nil}
   /// Clears the value of `alarm`. Subsequent reads from it will return its default value.
-  package mutating func clearAlarm() {_uniqueStorage()._alarm = nil}
+  public mutating func clearAlarm() {_uniqueStorage()._alarm = nil}
 
-  package var leaseCheckpoint: Etcdserverpb_LeaseCheckpointRequest {
+  public var leaseCheckpoint: Etcdserverpb_LeaseCheckpointRequest {
     get {_storage._leaseCheckpoint ?? Etcdserverpb_LeaseCheckpointRequest()}
     set {_uniqueStorage()._leaseCheckpoint = newValue}
   }
   /// Returns true if `leaseCheckpoint` has been explicitly set.
-  package var hasLeaseCheckpoint: Bool {_storage._leaseCheckpoint != nil}
+  public var hasLeaseCheckpoint: Bool {_storage._leaseCheckpoint != nil}
   /// Clears the value of `leaseCheckpoint`. Subsequent reads from it will return its default value.
-  package mutating func clearLeaseCheckpoint() {_uniqueStorage()._leaseCheckpoint = nil}
+  public mutating func clearLeaseCheckpoint() {_uniqueStorage()._leaseCheckpoint = nil}
 
-  package var authEnable: Etcdserverpb_AuthEnableRequest {
+  public var authEnable: Etcdserverpb_AuthEnableRequest {
     get {_storage._authEnable ?? Etcdserverpb_AuthEnableRequest()}
     set {_uniqueStorage()._authEnable = newValue}
   }
   /// Returns true if `authEnable` has been explicitly set.
-  package var hasAuthEnable: Bool {_storage._authEnable != nil}
+  public var hasAuthEnable: Bool {_storage._authEnable != nil}
   /// Clears the value of `authEnable`. Subsequent reads from it will return its default value.
-  package mutating func clearAuthEnable() {_uniqueStorage()._authEnable = nil}
+  public mutating func clearAuthEnable() {_uniqueStorage()._authEnable = nil}
 
-  package var authDisable: Etcdserverpb_AuthDisableRequest {
+  public var authDisable: Etcdserverpb_AuthDisableRequest {
     get {_storage._authDisable ?? Etcdserverpb_AuthDisableRequest()}
     set {_uniqueStorage()._authDisable = newValue}
   }
   /// Returns true if `authDisable` has been explicitly set.
-  package var hasAuthDisable: Bool {_storage._authDisable != nil}
+  public var hasAuthDisable: Bool {_storage._authDisable != nil}
   /// Clears the value of `authDisable`. Subsequent reads from it will return its default value.
-  package mutating func clearAuthDisable() {_uniqueStorage()._authDisable = nil}
+  public mutating func clearAuthDisable() {_uniqueStorage()._authDisable = nil}
 
-  package var authenticate: Etcdserverpb_InternalAuthenticateRequest {
+  public var authenticate: Etcdserverpb_InternalAuthenticateRequest {
     get {_storage._authenticate ?? Etcdserverpb_InternalAuthenticateRequest()}
     set {_uniqueStorage()._authenticate = newValue}
   }
   /// Returns true if `authenticate` has been explicitly set.
-  package var hasAuthenticate: Bool {_storage._authenticate != nil}
+  public var hasAuthenticate: Bool {_storage._authenticate != nil}
   /// Clears the value of `authenticate`. Subsequent reads from it will return its default value.
-  package mutating func clearAuthenticate() {_uniqueStorage()._authenticate = nil}
+  public mutating func clearAuthenticate() {_uniqueStorage()._authenticate = nil}
 
-  package var authStatus: Etcdserverpb_AuthStatusRequest {
+  public var authStatus: Etcdserverpb_AuthStatusRequest {
     get {_storage._authStatus ?? Etcdserverpb_AuthStatusRequest()}
     set {_uniqueStorage()._authStatus = newValue}
   }
   /// Returns true if `authStatus` has been explicitly set.
-  package var hasAuthStatus: Bool {_storage._authStatus != nil}
+  public var hasAuthStatus: Bool {_storage._authStatus != nil}
   /// Clears the value of `authStatus`. Subsequent reads from it will return its default value.
-  package mutating func clearAuthStatus() {_uniqueStorage()._authStatus = nil}
+  public mutating func clearAuthStatus() {_uniqueStorage()._authStatus = nil}
 
-  package var authUserAdd: Etcdserverpb_AuthUserAddRequest {
+  public var authUserAdd: Etcdserverpb_AuthUserAddRequest {
     get {_storage._authUserAdd ?? Etcdserverpb_AuthUserAddRequest()}
     set {_uniqueStorage()._authUserAdd = newValue}
   }
   /// Returns true if `authUserAdd` has been explicitly set.
-  package var hasAuthUserAdd: Bool {_storage._authUserAdd != nil}
+  public var hasAuthUserAdd: Bool {_storage._authUserAdd != nil}
   /// Clears the value of `authUserAdd`. Subsequent reads from it will return its default value.
-  package mutating func clearAuthUserAdd() {_uniqueStorage()._authUserAdd = nil}
+  public mutating func clearAuthUserAdd() {_uniqueStorage()._authUserAdd = nil}
 
-  package var authUserDelete: Etcdserverpb_AuthUserDeleteRequest {
+  public var authUserDelete: Etcdserverpb_AuthUserDeleteRequest {
     get {_storage._authUserDelete ?? Etcdserverpb_AuthUserDeleteRequest()}
     set {_uniqueStorage()._authUserDelete = newValue}
   }
   /// Returns true if `authUserDelete` has been explicitly set.
-  package var hasAuthUserDelete: Bool {_storage._authUserDelete != nil}
+  public var hasAuthUserDelete: Bool {_storage._authUserDelete != nil}
   /// Clears the value of `authUserDelete`. Subsequent reads from it will return its default value.
-  package mutating func clearAuthUserDelete() {_uniqueStorage()._authUserDelete = nil}
+  public mutating func clearAuthUserDelete() {_uniqueStorage()._authUserDelete = nil}
 
-  package var authUserGet: Etcdserverpb_AuthUserGetRequest {
+  public var authUserGet: Etcdserverpb_AuthUserGetRequest {
     get {_storage._authUserGet ?? Etcdserverpb_AuthUserGetRequest()}
     set {_uniqueStorage()._authUserGet = newValue}
   }
   /// Returns true if `authUserGet` has been explicitly set.
-  package var hasAuthUserGet: Bool {_storage._authUserGet != nil}
+  public var hasAuthUserGet: Bool {_storage._authUserGet != nil}
   /// Clears the value of `authUserGet`. Subsequent reads from it will return its default value.
-  package mutating func clearAuthUserGet() {_uniqueStorage()._authUserGet = nil}
+  public mutating func clearAuthUserGet() {_uniqueStorage()._authUserGet = nil}
 
-  package var authUserChangePassword: Etcdserverpb_AuthUserChangePasswordRequest {
+  public var authUserChangePassword: Etcdserverpb_AuthUserChangePasswordRequest {
     get {_storage._authUserChangePassword ?? Etcdserverpb_AuthUserChangePasswordRequest()}
     set {_uniqueStorage()._authUserChangePassword = newValue}
   }
   /// Returns true if `authUserChangePassword` has been explicitly set.
-  package var hasAuthUserChangePassword: Bool {_storage._authUserChangePassword != nil}
+  public var hasAuthUserChangePassword: Bool {_storage._authUserChangePassword != nil}
   /// Clears the value of `authUserChangePassword`. Subsequent reads from it will return its default value.
-  package mutating func clearAuthUserChangePassword() {_uniqueStorage()._authUserChangePassword = nil}
+  public mutating func clearAuthUserChangePassword() {_uniqueStorage()._authUserChangePassword = nil}
 
-  package var authUserGrantRole: Etcdserverpb_AuthUserGrantRoleRequest {
+  public var authUserGrantRole: Etcdserverpb_AuthUserGrantRoleRequest {
     get {_storage._authUserGrantRole ?? Etcdserverpb_AuthUserGrantRoleRequest()}
     set {_uniqueStorage()._authUserGrantRole = newValue}
   }
   /// Returns true if `authUserGrantRole` has been explicitly set.
-  package var hasAuthUserGrantRole: Bool {_storage._authUserGrantRole != nil}
+  public var hasAuthUserGrantRole: Bool {_storage._authUserGrantRole != nil}
   /// Clears the value of `authUserGrantRole`. Subsequent reads from it will return its default value.
-  package mutating func clearAuthUserGrantRole() {_uniqueStorage()._authUserGrantRole = nil}
+  public mutating func clearAuthUserGrantRole() {_uniqueStorage()._authUserGrantRole = nil}
 
-  package var authUserRevokeRole: Etcdserverpb_AuthUserRevokeRoleRequest {
+  public var authUserRevokeRole: Etcdserverpb_AuthUserRevokeRoleRequest {
     get {_storage._authUserRevokeRole ?? Etcdserverpb_AuthUserRevokeRoleRequest()}
     set {_uniqueStorage()._authUserRevokeRole = newValue}
   }
   /// Returns true if `authUserRevokeRole` has been explicitly set.
-  package var hasAuthUserRevokeRole: Bool {_storage._authUserRevokeRole != nil}
+  public var hasAuthUserRevokeRole: Bool {_storage._authUserRevokeRole != nil}
   /// Clears the value of `authUserRevokeRole`. Subsequent reads from it will return its default value.
-  package mutating func clearAuthUserRevokeRole() {_uniqueStorage()._authUserRevokeRole = nil}
+  public mutating func clearAuthUserRevokeRole() {_uniqueStorage()._authUserRevokeRole = nil}
 
-  package var authUserList: Etcdserverpb_AuthUserListRequest {
+  public var authUserList: Etcdserverpb_AuthUserListRequest {
     get {_storage._authUserList ?? Etcdserverpb_AuthUserListRequest()}
     set {_uniqueStorage()._authUserList = newValue}
   }
   /// Returns true if `authUserList` has been explicitly set.
-  package var hasAuthUserList: Bool {_storage._authUserList != nil}
+  public var hasAuthUserList: Bool {_storage._authUserList != nil}
   /// Clears the value of `authUserList`. Subsequent reads from it will return its default value.
-  package mutating func clearAuthUserList() {_uniqueStorage()._authUserList = nil}
+  public mutating func clearAuthUserList() {_uniqueStorage()._authUserList = nil}
 
-  package var authRoleList: Etcdserverpb_AuthRoleListRequest {
+  public var authRoleList: Etcdserverpb_AuthRoleListRequest {
     get {_storage._authRoleList ?? Etcdserverpb_AuthRoleListRequest()}
     set {_uniqueStorage()._authRoleList = newValue}
   }
   /// Returns true if `authRoleList` has been explicitly set.
-  package var hasAuthRoleList: Bool {_storage._authRoleList != nil}
+  public var hasAuthRoleList: Bool {_storage._authRoleList != nil}
   /// Clears the value of `authRoleList`. Subsequent reads from it will return its default value.
-  package mutating func clearAuthRoleList() {_uniqueStorage()._authRoleList = nil}
+  public mutating func clearAuthRoleList() {_uniqueStorage()._authRoleList = nil}
 
-  package var authRoleAdd: Etcdserverpb_AuthRoleAddRequest {
+  public var authRoleAdd: Etcdserverpb_AuthRoleAddRequest {
     get {_storage._authRoleAdd ?? Etcdserverpb_AuthRoleAddRequest()}
     set {_uniqueStorage()._authRoleAdd = newValue}
   }
   /// Returns true if `authRoleAdd` has been explicitly set.
-  package var hasAuthRoleAdd: Bool {_storage._authRoleAdd != nil}
+  public var hasAuthRoleAdd: Bool {_storage._authRoleAdd != nil}
   /// Clears the value of `authRoleAdd`. Subsequent reads from it will return its default value.
-  package mutating func clearAuthRoleAdd() {_uniqueStorage()._authRoleAdd = nil}
+  public mutating func clearAuthRoleAdd() {_uniqueStorage()._authRoleAdd = nil}
 
-  package var authRoleDelete: Etcdserverpb_AuthRoleDeleteRequest {
+  public var authRoleDelete: Etcdserverpb_AuthRoleDeleteRequest {
     get {_storage._authRoleDelete ?? Etcdserverpb_AuthRoleDeleteRequest()}
     set {_uniqueStorage()._authRoleDelete = newValue}
   }
   /// Returns true if `authRoleDelete` has been explicitly set.
-  package var hasAuthRoleDelete: Bool {_storage._authRoleDelete != nil}
+  public var hasAuthRoleDelete: Bool {_storage._authRoleDelete != nil}
   /// Clears the value of `authRoleDelete`. Subsequent reads from it will return its default value.
-  package mutating func clearAuthRoleDelete() {_uniqueStorage()._authRoleDelete = nil}
+  public mutating func clearAuthRoleDelete() {_uniqueStorage()._authRoleDelete = nil}
 
-  package var authRoleGet: Etcdserverpb_AuthRoleGetRequest {
+  public var authRoleGet: Etcdserverpb_AuthRoleGetRequest {
     get {_storage._authRoleGet ?? Etcdserverpb_AuthRoleGetRequest()}
     set {_uniqueStorage()._authRoleGet = newValue}
   }
   /// Returns true if `authRoleGet` has been explicitly set.
-  package var hasAuthRoleGet: Bool {_storage._authRoleGet != nil}
+  public var hasAuthRoleGet: Bool {_storage._authRoleGet != nil}
   /// Clears the value of `authRoleGet`. Subsequent reads from it will return its default value.
-  package mutating func clearAuthRoleGet() {_uniqueStorage()._authRoleGet = nil}
+  public mutating func clearAuthRoleGet() {_uniqueStorage()._authRoleGet = nil}
 
-  package var authRoleGrantPermission: Etcdserverpb_AuthRoleGrantPermissionRequest {
+  public var authRoleGrantPermission: Etcdserverpb_AuthRoleGrantPermissionRequest {
     get {_storage._authRoleGrantPermission ?? Etcdserverpb_AuthRoleGrantPermissionRequest()}
     set {_uniqueStorage()._authRoleGrantPermission = newValue}
   }
   /// Returns true if `authRoleGrantPermission` has been explicitly set.
-  package var hasAuthRoleGrantPermission: Bool {_storage._authRoleGrantPermission != nil}
+  public var hasAuthRoleGrantPermission: Bool {_storage._authRoleGrantPermission != nil}
   /// Clears the value of `authRoleGrantPermission`. Subsequent reads from it will return its default value.
-  package mutating func clearAuthRoleGrantPermission() {_uniqueStorage()._authRoleGrantPermission = nil}
+  public mutating func clearAuthRoleGrantPermission() {_uniqueStorage()._authRoleGrantPermission = nil}
 
-  package var authRoleRevokePermission: Etcdserverpb_AuthRoleRevokePermissionRequest {
+  public var authRoleRevokePermission: Etcdserverpb_AuthRoleRevokePermissionRequest {
     get {_storage._authRoleRevokePermission ?? Etcdserverpb_AuthRoleRevokePermissionRequest()}
     set {_uniqueStorage()._authRoleRevokePermission = newValue}
   }
   /// Returns true if `authRoleRevokePermission` has been explicitly set.
-  package var hasAuthRoleRevokePermission: Bool {_storage._authRoleRevokePermission != nil}
+  public var hasAuthRoleRevokePermission: Bool {_storage._authRoleRevokePermission != nil}
   /// Clears the value of `authRoleRevokePermission`. Subsequent reads from it will return its default value.
-  package mutating func clearAuthRoleRevokePermission() {_uniqueStorage()._authRoleRevokePermission = nil}
+  public mutating func clearAuthRoleRevokePermission() {_uniqueStorage()._authRoleRevokePermission = nil}
 
-  package var clusterVersionSet: Membershippb_ClusterVersionSetRequest {
+  public var clusterVersionSet: Membershippb_ClusterVersionSetRequest {
     get {_storage._clusterVersionSet ?? Membershippb_ClusterVersionSetRequest()}
     set {_uniqueStorage()._clusterVersionSet = newValue}
   }
   /// Returns true if `clusterVersionSet` has been explicitly set.
-  package var hasClusterVersionSet: Bool {_storage._clusterVersionSet != nil}
+  public var hasClusterVersionSet: Bool {_storage._clusterVersionSet != nil}
   /// Clears the value of `clusterVersionSet`. Subsequent reads from it will return its default value.
-  package mutating func clearClusterVersionSet() {_uniqueStorage()._clusterVersionSet = nil}
+  public mutating func clearClusterVersionSet() {_uniqueStorage()._clusterVersionSet = nil}
 
-  package var clusterMemberAttrSet: Membershippb_ClusterMemberAttrSetRequest {
+  public var clusterMemberAttrSet: Membershippb_ClusterMemberAttrSetRequest {
     get {_storage._clusterMemberAttrSet ?? Membershippb_ClusterMemberAttrSetRequest()}
     set {_uniqueStorage()._clusterMemberAttrSet = newValue}
   }
   /// Returns true if `clusterMemberAttrSet` has been explicitly set.
-  package var hasClusterMemberAttrSet: Bool {_storage._clusterMemberAttrSet != nil}
+  public var hasClusterMemberAttrSet: Bool {_storage._clusterMemberAttrSet != nil}
   /// Clears the value of `clusterMemberAttrSet`. Subsequent reads from it will return its default value.
-  package mutating func clearClusterMemberAttrSet() {_uniqueStorage()._clusterMemberAttrSet = nil}
+  public mutating func clearClusterMemberAttrSet() {_uniqueStorage()._clusterMemberAttrSet = nil}
 
-  package var downgradeInfoSet: Membershippb_DowngradeInfoSetRequest {
+  public var downgradeInfoSet: Membershippb_DowngradeInfoSetRequest {
     get {_storage._downgradeInfoSet ?? Membershippb_DowngradeInfoSetRequest()}
     set {_uniqueStorage()._downgradeInfoSet = newValue}
   }
   /// Returns true if `downgradeInfoSet` has been explicitly set.
-  package var hasDowngradeInfoSet: Bool {_storage._downgradeInfoSet != nil}
+  public var hasDowngradeInfoSet: Bool {_storage._downgradeInfoSet != nil}
   /// Clears the value of `downgradeInfoSet`. Subsequent reads from it will return its default value.
-  package mutating func clearDowngradeInfoSet() {_uniqueStorage()._downgradeInfoSet = nil}
+  public mutating func clearDowngradeInfoSet() {_uniqueStorage()._downgradeInfoSet = nil}
 
-  package var downgradeVersionTest: Etcdserverpb_DowngradeVersionTestRequest {
+  public var downgradeVersionTest: Etcdserverpb_DowngradeVersionTestRequest {
     get {_storage._downgradeVersionTest ?? Etcdserverpb_DowngradeVersionTestRequest()}
     set {_uniqueStorage()._downgradeVersionTest = newValue}
   }
   /// Returns true if `downgradeVersionTest` has been explicitly set.
-  package var hasDowngradeVersionTest: Bool {_storage._downgradeVersionTest != nil}
+  public var hasDowngradeVersionTest: Bool {_storage._downgradeVersionTest != nil}
   /// Clears the value of `downgradeVersionTest`. Subsequent reads from it will return its default value.
-  package mutating func clearDowngradeVersionTest() {_uniqueStorage()._downgradeVersionTest = nil}
+  public mutating func clearDowngradeVersionTest() {_uniqueStorage()._downgradeVersionTest = nil}
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _storage = _StorageClass.defaultInstance
 }
 
-package nonisolated struct Etcdserverpb_InternalAuthenticateRequest: Sendable {
+public nonisolated struct Etcdserverpb_InternalAuthenticateRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var name: String = String()
+  public var name: String = String()
 
   /// Always empty: the password was checked before the proposal.
-  package var password: String = String()
+  public var password: String = String()
 
-  package var simpleToken: String = String()
+  public var simpleToken: String = String()
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
 /// Sent between members to ask the leader about a lease.
-package nonisolated struct Etcdserverpb_LeaseInternalRequest: Sendable {
+public nonisolated struct Etcdserverpb_LeaseInternalRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var leaseTimeToLiveRequest: Etcdserverpb_LeaseTimeToLiveRequest {
+  public var leaseTimeToLiveRequest: Etcdserverpb_LeaseTimeToLiveRequest {
     get {_leaseTimeToLiveRequest ?? Etcdserverpb_LeaseTimeToLiveRequest()}
     set {_leaseTimeToLiveRequest = newValue}
   }
   /// Returns true if `leaseTimeToLiveRequest` has been explicitly set.
-  package var hasLeaseTimeToLiveRequest: Bool {self._leaseTimeToLiveRequest != nil}
+  public var hasLeaseTimeToLiveRequest: Bool {self._leaseTimeToLiveRequest != nil}
   /// Clears the value of `leaseTimeToLiveRequest`. Subsequent reads from it will return its default value.
-  package mutating func clearLeaseTimeToLiveRequest() {self._leaseTimeToLiveRequest = nil}
+  public mutating func clearLeaseTimeToLiveRequest() {self._leaseTimeToLiveRequest = nil}
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _leaseTimeToLiveRequest: Etcdserverpb_LeaseTimeToLiveRequest? = nil
 }
 
-package nonisolated struct Etcdserverpb_LeaseInternalResponse: Sendable {
+public nonisolated struct Etcdserverpb_LeaseInternalResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var leaseTimeToLiveResponse: Etcdserverpb_LeaseTimeToLiveResponse {
+  public var leaseTimeToLiveResponse: Etcdserverpb_LeaseTimeToLiveResponse {
     get {_leaseTimeToLiveResponse ?? Etcdserverpb_LeaseTimeToLiveResponse()}
     set {_leaseTimeToLiveResponse = newValue}
   }
   /// Returns true if `leaseTimeToLiveResponse` has been explicitly set.
-  package var hasLeaseTimeToLiveResponse: Bool {self._leaseTimeToLiveResponse != nil}
+  public var hasLeaseTimeToLiveResponse: Bool {self._leaseTimeToLiveResponse != nil}
   /// Clears the value of `leaseTimeToLiveResponse`. Subsequent reads from it will return its default value.
-  package mutating func clearLeaseTimeToLiveResponse() {self._leaseTimeToLiveResponse = nil}
+  public mutating func clearLeaseTimeToLiveResponse() {self._leaseTimeToLiveResponse = nil}
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _leaseTimeToLiveResponse: Etcdserverpb_LeaseTimeToLiveResponse? = nil
 }
 
 /// The first record of every log segment: whose log it is.
-package nonisolated struct Etcdserverpb_Metadata: Sendable {
+public nonisolated struct Etcdserverpb_Metadata: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var nodeID: UInt64 = 0
+  public var nodeID: UInt64 = 0
 
-  package var clusterID: UInt64 = 0
+  public var clusterID: UInt64 = 0
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
 // MARK: - Code below here is support for the SwiftProtobuf runtime.
@@ -418,10 +418,10 @@ package nonisolated struct Etcdserverpb_Metadata: Sendable {
 fileprivate nonisolated let _protobuf_package = "etcdserverpb"
 
 nonisolated extension Etcdserverpb_RequestHeader: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".RequestHeader"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}ID\0\u{1}username\0\u{3}auth_revision\0")
+  public static let protoMessageName: String = _protobuf_package + ".RequestHeader"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}ID\0\u{1}username\0\u{3}auth_revision\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -435,7 +435,7 @@ nonisolated extension Etcdserverpb_RequestHeader: SwiftProtobuf.Message, SwiftPr
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if self.id != 0 {
       try visitor.visitSingularUInt64Field(value: self.id, fieldNumber: 1)
     }
@@ -448,7 +448,7 @@ nonisolated extension Etcdserverpb_RequestHeader: SwiftProtobuf.Message, SwiftPr
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_RequestHeader, rhs: Etcdserverpb_RequestHeader) -> Bool {
+  public static func ==(lhs: Etcdserverpb_RequestHeader, rhs: Etcdserverpb_RequestHeader) -> Bool {
     if lhs.id != rhs.id {return false}
     if lhs.username != rhs.username {return false}
     if lhs.authRevision != rhs.authRevision {return false}
@@ -458,8 +458,8 @@ nonisolated extension Etcdserverpb_RequestHeader: SwiftProtobuf.Message, SwiftPr
 }
 
 nonisolated extension Etcdserverpb_InternalRaftRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".InternalRaftRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}ID\0\u{2}\u{2}range\0\u{1}put\0\u{3}delete_range\0\u{1}txn\0\u{1}compaction\0\u{3}lease_grant\0\u{3}lease_revoke\0\u{1}alarm\0\u{3}lease_checkpoint\0\u{2}Y\u{1}header\0\u{4}D\u{e}auth_enable\0\u{4}\u{b}auth_disable\0\u{1}authenticate\0\u{3}auth_status\0\u{4}W\u{1}auth_user_add\0\u{3}auth_user_delete\0\u{3}auth_user_get\0\u{3}auth_user_change_password\0\u{3}auth_user_grant_role\0\u{3}auth_user_revoke_role\0\u{3}auth_user_list\0\u{3}auth_role_list\0\u{4}]\u{1}auth_role_add\0\u{3}auth_role_delete\0\u{3}auth_role_get\0\u{3}auth_role_grant_permission\0\u{3}auth_role_revoke_permission\0\u{4}`\u{1}cluster_version_set\0\u{3}cluster_member_attr_set\0\u{3}downgrade_info_set\0\u{4}VF\u{2}downgrade_version_test\0")
+  public static let protoMessageName: String = _protobuf_package + ".InternalRaftRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}ID\0\u{2}\u{2}range\0\u{1}put\0\u{3}delete_range\0\u{1}txn\0\u{1}compaction\0\u{3}lease_grant\0\u{3}lease_revoke\0\u{1}alarm\0\u{3}lease_checkpoint\0\u{2}Y\u{1}header\0\u{4}D\u{e}auth_enable\0\u{4}\u{b}auth_disable\0\u{1}authenticate\0\u{3}auth_status\0\u{4}W\u{1}auth_user_add\0\u{3}auth_user_delete\0\u{3}auth_user_get\0\u{3}auth_user_change_password\0\u{3}auth_user_grant_role\0\u{3}auth_user_revoke_role\0\u{3}auth_user_list\0\u{3}auth_role_list\0\u{4}]\u{1}auth_role_add\0\u{3}auth_role_delete\0\u{3}auth_role_get\0\u{3}auth_role_grant_permission\0\u{3}auth_role_revoke_permission\0\u{4}`\u{1}cluster_version_set\0\u{3}cluster_member_attr_set\0\u{3}downgrade_info_set\0\u{4}VF\u{2}downgrade_version_test\0")
 
   fileprivate class _StorageClass {
     var _header: Etcdserverpb_RequestHeader? = nil
@@ -546,7 +546,7 @@ nonisolated extension Etcdserverpb_InternalRaftRequest: SwiftProtobuf.Message, S
     return _storage
   }
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     _ = _uniqueStorage()
     try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
       while let fieldNumber = try decoder.nextFieldNumber() {
@@ -592,7 +592,7 @@ nonisolated extension Etcdserverpb_InternalRaftRequest: SwiftProtobuf.Message, S
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every if/case branch local when no optimizations
@@ -698,7 +698,7 @@ nonisolated extension Etcdserverpb_InternalRaftRequest: SwiftProtobuf.Message, S
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_InternalRaftRequest, rhs: Etcdserverpb_InternalRaftRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_InternalRaftRequest, rhs: Etcdserverpb_InternalRaftRequest) -> Bool {
     if lhs._storage !== rhs._storage {
       let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
         let _storage = _args.0
@@ -745,10 +745,10 @@ nonisolated extension Etcdserverpb_InternalRaftRequest: SwiftProtobuf.Message, S
 }
 
 nonisolated extension Etcdserverpb_InternalAuthenticateRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".InternalAuthenticateRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}password\0\u{3}simple_token\0")
+  public static let protoMessageName: String = _protobuf_package + ".InternalAuthenticateRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}password\0\u{3}simple_token\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -762,7 +762,7 @@ nonisolated extension Etcdserverpb_InternalAuthenticateRequest: SwiftProtobuf.Me
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if !self.name.isEmpty {
       try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
     }
@@ -775,7 +775,7 @@ nonisolated extension Etcdserverpb_InternalAuthenticateRequest: SwiftProtobuf.Me
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_InternalAuthenticateRequest, rhs: Etcdserverpb_InternalAuthenticateRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_InternalAuthenticateRequest, rhs: Etcdserverpb_InternalAuthenticateRequest) -> Bool {
     if lhs.name != rhs.name {return false}
     if lhs.password != rhs.password {return false}
     if lhs.simpleToken != rhs.simpleToken {return false}
@@ -785,10 +785,10 @@ nonisolated extension Etcdserverpb_InternalAuthenticateRequest: SwiftProtobuf.Me
 }
 
 nonisolated extension Etcdserverpb_LeaseInternalRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".LeaseInternalRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}LeaseTimeToLiveRequest\0")
+  public static let protoMessageName: String = _protobuf_package + ".LeaseInternalRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}LeaseTimeToLiveRequest\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -800,7 +800,7 @@ nonisolated extension Etcdserverpb_LeaseInternalRequest: SwiftProtobuf.Message, 
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -811,7 +811,7 @@ nonisolated extension Etcdserverpb_LeaseInternalRequest: SwiftProtobuf.Message, 
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_LeaseInternalRequest, rhs: Etcdserverpb_LeaseInternalRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_LeaseInternalRequest, rhs: Etcdserverpb_LeaseInternalRequest) -> Bool {
     if lhs._leaseTimeToLiveRequest != rhs._leaseTimeToLiveRequest {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -819,10 +819,10 @@ nonisolated extension Etcdserverpb_LeaseInternalRequest: SwiftProtobuf.Message, 
 }
 
 nonisolated extension Etcdserverpb_LeaseInternalResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".LeaseInternalResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}LeaseTimeToLiveResponse\0")
+  public static let protoMessageName: String = _protobuf_package + ".LeaseInternalResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}LeaseTimeToLiveResponse\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -834,7 +834,7 @@ nonisolated extension Etcdserverpb_LeaseInternalResponse: SwiftProtobuf.Message,
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -845,7 +845,7 @@ nonisolated extension Etcdserverpb_LeaseInternalResponse: SwiftProtobuf.Message,
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_LeaseInternalResponse, rhs: Etcdserverpb_LeaseInternalResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_LeaseInternalResponse, rhs: Etcdserverpb_LeaseInternalResponse) -> Bool {
     if lhs._leaseTimeToLiveResponse != rhs._leaseTimeToLiveResponse {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -853,10 +853,10 @@ nonisolated extension Etcdserverpb_LeaseInternalResponse: SwiftProtobuf.Message,
 }
 
 nonisolated extension Etcdserverpb_Metadata: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".Metadata"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}NodeID\0\u{1}ClusterID\0")
+  public static let protoMessageName: String = _protobuf_package + ".Metadata"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}NodeID\0\u{1}ClusterID\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -869,7 +869,7 @@ nonisolated extension Etcdserverpb_Metadata: SwiftProtobuf.Message, SwiftProtobu
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if self.nodeID != 0 {
       try visitor.visitSingularUInt64Field(value: self.nodeID, fieldNumber: 1)
     }
@@ -879,7 +879,7 @@ nonisolated extension Etcdserverpb_Metadata: SwiftProtobuf.Message, SwiftProtobu
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_Metadata, rhs: Etcdserverpb_Metadata) -> Bool {
+  public static func ==(lhs: Etcdserverpb_Metadata, rhs: Etcdserverpb_Metadata) -> Bool {
     if lhs.nodeID != rhs.nodeID {return false}
     if lhs.clusterID != rhs.clusterID {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}

@@ -28,18 +28,18 @@ fileprivate nonisolated struct _GeneratedWithProtocGenSwiftVersion: SwiftProtobu
   typealias Version = _2
 }
 
-package nonisolated enum Etcdserverpb_AlarmType: SwiftProtobuf.Enum, Swift.CaseIterable {
-  package typealias RawValue = Int
+public nonisolated enum Etcdserverpb_AlarmType: SwiftProtobuf.Enum, Swift.CaseIterable {
+  public typealias RawValue = Int
   case none // = 0
   case nospace // = 1
   case corrupt // = 2
   case UNRECOGNIZED(Int)
 
-  package init() {
+  public init() {
     self = .none
   }
 
-  package init?(rawValue: Int) {
+  public init?(rawValue: Int) {
     switch rawValue {
     case 0: self = .none
     case 1: self = .nospace
@@ -48,7 +48,7 @@ package nonisolated enum Etcdserverpb_AlarmType: SwiftProtobuf.Enum, Swift.CaseI
     }
   }
 
-  package var rawValue: Int {
+  public var rawValue: Int {
     switch self {
     case .none: return 0
     case .nospace: return 1
@@ -58,7 +58,7 @@ package nonisolated enum Etcdserverpb_AlarmType: SwiftProtobuf.Enum, Swift.CaseI
   }
 
   // The compiler won't synthesize support with the UNRECOGNIZED case.
-  package static let allCases: [Etcdserverpb_AlarmType] = [
+  public static let allCases: [Etcdserverpb_AlarmType] = [
     .none,
     .nospace,
     .corrupt,
@@ -66,86 +66,86 @@ package nonisolated enum Etcdserverpb_AlarmType: SwiftProtobuf.Enum, Swift.CaseI
 
 }
 
-package nonisolated struct Etcdserverpb_ResponseHeader: Sendable {
+public nonisolated struct Etcdserverpb_ResponseHeader: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// ID of the answering cluster.
-  package var clusterID: UInt64 = 0
+  public var clusterID: UInt64 = 0
 
   /// ID of the member that answered.
-  package var memberID: UInt64 = 0
+  public var memberID: UInt64 = 0
 
   /// Store revision attached to this answer ; 0/absent on calls that do not touch the KV store.
-  package var revision: Int64 = 0
+  public var revision: Int64 = 0
 
   /// Raft term known to the answering member (term of its last applied entry).
-  package var raftTerm: UInt64 = 0
+  public var raftTerm: UInt64 = 0
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_RangeRequest: Sendable {
+public nonisolated struct Etcdserverpb_RangeRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// First key of the range; must be non-empty.
-  package var key: Data = Data()
+  public var key: Data = Data()
 
   /// Exclusive upper bound; empty = single key; one zero byte = no upper bound.
-  package var rangeEnd: Data = Data()
+  public var rangeEnd: Data = Data()
 
   /// Max kvs returned; ≤0 = no limit.
-  package var limit: Int64 = 0
+  public var limit: Int64 = 0
 
   /// Snapshot revision to read; ≤0 = current.
-  package var revision: Int64 = 0
+  public var revision: Int64 = 0
 
   /// Ordering direction.
-  package var sortOrder: Etcdserverpb_RangeRequest.SortOrder = .none
+  public var sortOrder: Etcdserverpb_RangeRequest.SortOrder = .none
 
   /// Field to order by.
-  package var sortTarget: Etcdserverpb_RangeRequest.SortTarget = .key
+  public var sortTarget: Etcdserverpb_RangeRequest.SortTarget = .key
 
   /// True = local, possibly stale read; false (default) = linearizable.
-  package var serializable: Bool = false
+  public var serializable: Bool = false
 
   /// Omit values.
-  package var keysOnly: Bool = false
+  public var keysOnly: Bool = false
 
   /// Return only `count`.
-  package var countOnly: Bool = false
+  public var countOnly: Bool = false
 
   /// Drop kvs with smaller mod_revision; 0 = off.
-  package var minModRevision: Int64 = 0
+  public var minModRevision: Int64 = 0
 
   /// Drop kvs with larger mod_revision; 0 = off.
-  package var maxModRevision: Int64 = 0
+  public var maxModRevision: Int64 = 0
 
   /// Drop kvs with smaller create_revision; 0 = off.
-  package var minCreateRevision: Int64 = 0
+  public var minCreateRevision: Int64 = 0
 
   /// Drop kvs with larger create_revision; 0 = off.
-  package var maxCreateRevision: Int64 = 0
+  public var maxCreateRevision: Int64 = 0
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package nonisolated enum SortOrder: SwiftProtobuf.Enum, Swift.CaseIterable {
-    package typealias RawValue = Int
+  public nonisolated enum SortOrder: SwiftProtobuf.Enum, Swift.CaseIterable {
+    public typealias RawValue = Int
     case none // = 0
     case ascend // = 1
     case descend // = 2
     case UNRECOGNIZED(Int)
 
-    package init() {
+    public init() {
       self = .none
     }
 
-    package init?(rawValue: Int) {
+    public init?(rawValue: Int) {
       switch rawValue {
       case 0: self = .none
       case 1: self = .ascend
@@ -154,7 +154,7 @@ package nonisolated struct Etcdserverpb_RangeRequest: Sendable {
       }
     }
 
-    package var rawValue: Int {
+    public var rawValue: Int {
       switch self {
       case .none: return 0
       case .ascend: return 1
@@ -164,7 +164,7 @@ package nonisolated struct Etcdserverpb_RangeRequest: Sendable {
     }
 
     // The compiler won't synthesize support with the UNRECOGNIZED case.
-    package static let allCases: [Etcdserverpb_RangeRequest.SortOrder] = [
+    public static let allCases: [Etcdserverpb_RangeRequest.SortOrder] = [
       .none,
       .ascend,
       .descend,
@@ -172,8 +172,8 @@ package nonisolated struct Etcdserverpb_RangeRequest: Sendable {
 
   }
 
-  package nonisolated enum SortTarget: SwiftProtobuf.Enum, Swift.CaseIterable {
-    package typealias RawValue = Int
+  public nonisolated enum SortTarget: SwiftProtobuf.Enum, Swift.CaseIterable {
+    public typealias RawValue = Int
     case key // = 0
     case version // = 1
     case create // = 2
@@ -181,11 +181,11 @@ package nonisolated struct Etcdserverpb_RangeRequest: Sendable {
     case value // = 4
     case UNRECOGNIZED(Int)
 
-    package init() {
+    public init() {
       self = .key
     }
 
-    package init?(rawValue: Int) {
+    public init?(rawValue: Int) {
       switch rawValue {
       case 0: self = .key
       case 1: self = .version
@@ -196,7 +196,7 @@ package nonisolated struct Etcdserverpb_RangeRequest: Sendable {
       }
     }
 
-    package var rawValue: Int {
+    public var rawValue: Int {
       switch self {
       case .key: return 0
       case .version: return 1
@@ -208,7 +208,7 @@ package nonisolated struct Etcdserverpb_RangeRequest: Sendable {
     }
 
     // The compiler won't synthesize support with the UNRECOGNIZED case.
-    package static let allCases: [Etcdserverpb_RangeRequest.SortTarget] = [
+    public static let allCases: [Etcdserverpb_RangeRequest.SortTarget] = [
       .key,
       .version,
       .create,
@@ -218,175 +218,175 @@ package nonisolated struct Etcdserverpb_RangeRequest: Sendable {
 
   }
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_RangeResponse: Sendable {
+public nonisolated struct Etcdserverpb_RangeResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
   /// Result rows.
-  package var kvs: [Mvccpb_KeyValue] = []
+  public var kvs: [Mvccpb_KeyValue] = []
 
   /// True when `limit` cut off further rows.
-  package var more: Bool = false
+  public var more: Bool = false
 
   /// Keys in the range at the read revision, before limit and before the min/max filters.
-  package var count: Int64 = 0
+  public var count: Int64 = 0
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
 
-package nonisolated struct Etcdserverpb_RangeStreamResponse: Sendable {
+public nonisolated struct Etcdserverpb_RangeStreamResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Partial RangeResponse; merging all parts gives the unary answer.
-  package var rangeResponse: Etcdserverpb_RangeResponse {
+  public var rangeResponse: Etcdserverpb_RangeResponse {
     get {_rangeResponse ?? Etcdserverpb_RangeResponse()}
     set {_rangeResponse = newValue}
   }
   /// Returns true if `rangeResponse` has been explicitly set.
-  package var hasRangeResponse: Bool {self._rangeResponse != nil}
+  public var hasRangeResponse: Bool {self._rangeResponse != nil}
   /// Clears the value of `rangeResponse`. Subsequent reads from it will return its default value.
-  package mutating func clearRangeResponse() {self._rangeResponse = nil}
+  public mutating func clearRangeResponse() {self._rangeResponse = nil}
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _rangeResponse: Etcdserverpb_RangeResponse? = nil
 }
 
-package nonisolated struct Etcdserverpb_PutRequest: Sendable {
+public nonisolated struct Etcdserverpb_PutRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Non-empty key.
-  package var key: Data = Data()
+  public var key: Data = Data()
 
   /// New value (may be empty).
-  package var value: Data = Data()
+  public var value: Data = Data()
 
   /// Lease to attach; 0 = none (detaches any earlier lease).
-  package var lease: Int64 = 0
+  public var lease: Int64 = 0
 
   /// Return the replaced kv.
-  package var prevKv: Bool = false
+  public var prevKv: Bool = false
 
   /// Keep the stored value; `value` must then be empty and the key must exist.
-  package var ignoreValue: Bool = false
+  public var ignoreValue: Bool = false
 
   /// Keep the stored lease; `lease` must then be 0 and the key must exist.
-  package var ignoreLease: Bool = false
+  public var ignoreLease: Bool = false
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_PutResponse: Sendable {
+public nonisolated struct Etcdserverpb_PutResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
   /// Replaced kv; absent when not asked for or when the key was new.
-  package var prevKv: Mvccpb_KeyValue {
+  public var prevKv: Mvccpb_KeyValue {
     get {_prevKv ?? Mvccpb_KeyValue()}
     set {_prevKv = newValue}
   }
   /// Returns true if `prevKv` has been explicitly set.
-  package var hasPrevKv: Bool {self._prevKv != nil}
+  public var hasPrevKv: Bool {self._prevKv != nil}
   /// Clears the value of `prevKv`. Subsequent reads from it will return its default value.
-  package mutating func clearPrevKv() {self._prevKv = nil}
+  public mutating func clearPrevKv() {self._prevKv = nil}
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
   fileprivate var _prevKv: Mvccpb_KeyValue? = nil
 }
 
-package nonisolated struct Etcdserverpb_DeleteRangeRequest: Sendable {
+public nonisolated struct Etcdserverpb_DeleteRangeRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Non-empty first key.
-  package var key: Data = Data()
+  public var key: Data = Data()
 
   /// Same rules as RangeRequest.range_end.
-  package var rangeEnd: Data = Data()
+  public var rangeEnd: Data = Data()
 
   /// Return the deleted kvs.
-  package var prevKv: Bool = false
+  public var prevKv: Bool = false
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_DeleteRangeResponse: Sendable {
+public nonisolated struct Etcdserverpb_DeleteRangeResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
   /// Number of keys removed.
-  package var deleted: Int64 = 0
+  public var deleted: Int64 = 0
 
   /// Removed kvs in key order, if asked for.
-  package var prevKvs: [Mvccpb_KeyValue] = []
+  public var prevKvs: [Mvccpb_KeyValue] = []
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
 
-package nonisolated struct Etcdserverpb_RequestOp: Sendable {
+public nonisolated struct Etcdserverpb_RequestOp: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var request: Etcdserverpb_RequestOp.OneOf_Request? = nil
+  public var request: Etcdserverpb_RequestOp.OneOf_Request? = nil
 
-  package var requestRange: Etcdserverpb_RangeRequest {
+  public var requestRange: Etcdserverpb_RangeRequest {
     get {
       if case .requestRange(let v)? = request {return v}
       return Etcdserverpb_RangeRequest()
@@ -394,7 +394,7 @@ package nonisolated struct Etcdserverpb_RequestOp: Sendable {
     set {request = .requestRange(newValue)}
   }
 
-  package var requestPut: Etcdserverpb_PutRequest {
+  public var requestPut: Etcdserverpb_PutRequest {
     get {
       if case .requestPut(let v)? = request {return v}
       return Etcdserverpb_PutRequest()
@@ -402,7 +402,7 @@ package nonisolated struct Etcdserverpb_RequestOp: Sendable {
     set {request = .requestPut(newValue)}
   }
 
-  package var requestDeleteRange: Etcdserverpb_DeleteRangeRequest {
+  public var requestDeleteRange: Etcdserverpb_DeleteRangeRequest {
     get {
       if case .requestDeleteRange(let v)? = request {return v}
       return Etcdserverpb_DeleteRangeRequest()
@@ -410,7 +410,7 @@ package nonisolated struct Etcdserverpb_RequestOp: Sendable {
     set {request = .requestDeleteRange(newValue)}
   }
 
-  package var requestTxn: Etcdserverpb_TxnRequest {
+  public var requestTxn: Etcdserverpb_TxnRequest {
     get {
       if case .requestTxn(let v)? = request {return v}
       return Etcdserverpb_TxnRequest()
@@ -418,9 +418,9 @@ package nonisolated struct Etcdserverpb_RequestOp: Sendable {
     set {request = .requestTxn(newValue)}
   }
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package nonisolated enum OneOf_Request: Equatable, Sendable {
+  public nonisolated enum OneOf_Request: Equatable, Sendable {
     case requestRange(Etcdserverpb_RangeRequest)
     case requestPut(Etcdserverpb_PutRequest)
     case requestDeleteRange(Etcdserverpb_DeleteRangeRequest)
@@ -428,17 +428,17 @@ package nonisolated struct Etcdserverpb_RequestOp: Sendable {
 
   }
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_ResponseOp: Sendable {
+public nonisolated struct Etcdserverpb_ResponseOp: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var response: Etcdserverpb_ResponseOp.OneOf_Response? = nil
+  public var response: Etcdserverpb_ResponseOp.OneOf_Response? = nil
 
-  package var responseRange: Etcdserverpb_RangeResponse {
+  public var responseRange: Etcdserverpb_RangeResponse {
     get {
       if case .responseRange(let v)? = response {return v}
       return Etcdserverpb_RangeResponse()
@@ -446,7 +446,7 @@ package nonisolated struct Etcdserverpb_ResponseOp: Sendable {
     set {response = .responseRange(newValue)}
   }
 
-  package var responsePut: Etcdserverpb_PutResponse {
+  public var responsePut: Etcdserverpb_PutResponse {
     get {
       if case .responsePut(let v)? = response {return v}
       return Etcdserverpb_PutResponse()
@@ -454,7 +454,7 @@ package nonisolated struct Etcdserverpb_ResponseOp: Sendable {
     set {response = .responsePut(newValue)}
   }
 
-  package var responseDeleteRange: Etcdserverpb_DeleteRangeResponse {
+  public var responseDeleteRange: Etcdserverpb_DeleteRangeResponse {
     get {
       if case .responseDeleteRange(let v)? = response {return v}
       return Etcdserverpb_DeleteRangeResponse()
@@ -462,7 +462,7 @@ package nonisolated struct Etcdserverpb_ResponseOp: Sendable {
     set {response = .responseDeleteRange(newValue)}
   }
 
-  package var responseTxn: Etcdserverpb_TxnResponse {
+  public var responseTxn: Etcdserverpb_TxnResponse {
     get {
       if case .responseTxn(let v)? = response {return v}
       return Etcdserverpb_TxnResponse()
@@ -470,9 +470,9 @@ package nonisolated struct Etcdserverpb_ResponseOp: Sendable {
     set {response = .responseTxn(newValue)}
   }
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package nonisolated enum OneOf_Response: Equatable, Sendable {
+  public nonisolated enum OneOf_Response: Equatable, Sendable {
     case responseRange(Etcdserverpb_RangeResponse)
     case responsePut(Etcdserverpb_PutResponse)
     case responseDeleteRange(Etcdserverpb_DeleteRangeResponse)
@@ -480,26 +480,26 @@ package nonisolated struct Etcdserverpb_ResponseOp: Sendable {
 
   }
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_Compare: Sendable {
+public nonisolated struct Etcdserverpb_Compare: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Comparison operator.
-  package var result: Etcdserverpb_Compare.CompareResult = .equal
+  public var result: Etcdserverpb_Compare.CompareResult = .equal
 
   /// Which attribute of the stored kv is compared.
-  package var target: Etcdserverpb_Compare.CompareTarget = .version
+  public var target: Etcdserverpb_Compare.CompareTarget = .version
 
   /// Non-empty key.
-  package var key: Data = Data()
+  public var key: Data = Data()
 
-  package var targetUnion: Etcdserverpb_Compare.OneOf_TargetUnion? = nil
+  public var targetUnion: Etcdserverpb_Compare.OneOf_TargetUnion? = nil
 
-  package var version: Int64 {
+  public var version: Int64 {
     get {
       if case .version(let v)? = targetUnion {return v}
       return 0
@@ -507,7 +507,7 @@ package nonisolated struct Etcdserverpb_Compare: Sendable {
     set {targetUnion = .version(newValue)}
   }
 
-  package var createRevision: Int64 {
+  public var createRevision: Int64 {
     get {
       if case .createRevision(let v)? = targetUnion {return v}
       return 0
@@ -515,7 +515,7 @@ package nonisolated struct Etcdserverpb_Compare: Sendable {
     set {targetUnion = .createRevision(newValue)}
   }
 
-  package var modRevision: Int64 {
+  public var modRevision: Int64 {
     get {
       if case .modRevision(let v)? = targetUnion {return v}
       return 0
@@ -523,7 +523,7 @@ package nonisolated struct Etcdserverpb_Compare: Sendable {
     set {targetUnion = .modRevision(newValue)}
   }
 
-  package var value: Data {
+  public var value: Data {
     get {
       if case .value(let v)? = targetUnion {return v}
       return Data()
@@ -531,7 +531,7 @@ package nonisolated struct Etcdserverpb_Compare: Sendable {
     set {targetUnion = .value(newValue)}
   }
 
-  package var lease: Int64 {
+  public var lease: Int64 {
     get {
       if case .lease(let v)? = targetUnion {return v}
       return 0
@@ -540,11 +540,11 @@ package nonisolated struct Etcdserverpb_Compare: Sendable {
   }
 
   /// When set, every key in the range must satisfy the comparison.
-  package var rangeEnd: Data = Data()
+  public var rangeEnd: Data = Data()
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package nonisolated enum OneOf_TargetUnion: Equatable, Sendable {
+  public nonisolated enum OneOf_TargetUnion: Equatable, Sendable {
     case version(Int64)
     case createRevision(Int64)
     case modRevision(Int64)
@@ -553,19 +553,19 @@ package nonisolated struct Etcdserverpb_Compare: Sendable {
 
   }
 
-  package nonisolated enum CompareResult: SwiftProtobuf.Enum, Swift.CaseIterable {
-    package typealias RawValue = Int
+  public nonisolated enum CompareResult: SwiftProtobuf.Enum, Swift.CaseIterable {
+    public typealias RawValue = Int
     case equal // = 0
     case greater // = 1
     case less // = 2
     case notEqual // = 3
     case UNRECOGNIZED(Int)
 
-    package init() {
+    public init() {
       self = .equal
     }
 
-    package init?(rawValue: Int) {
+    public init?(rawValue: Int) {
       switch rawValue {
       case 0: self = .equal
       case 1: self = .greater
@@ -575,7 +575,7 @@ package nonisolated struct Etcdserverpb_Compare: Sendable {
       }
     }
 
-    package var rawValue: Int {
+    public var rawValue: Int {
       switch self {
       case .equal: return 0
       case .greater: return 1
@@ -586,7 +586,7 @@ package nonisolated struct Etcdserverpb_Compare: Sendable {
     }
 
     // The compiler won't synthesize support with the UNRECOGNIZED case.
-    package static let allCases: [Etcdserverpb_Compare.CompareResult] = [
+    public static let allCases: [Etcdserverpb_Compare.CompareResult] = [
       .equal,
       .greater,
       .less,
@@ -595,8 +595,8 @@ package nonisolated struct Etcdserverpb_Compare: Sendable {
 
   }
 
-  package nonisolated enum CompareTarget: SwiftProtobuf.Enum, Swift.CaseIterable {
-    package typealias RawValue = Int
+  public nonisolated enum CompareTarget: SwiftProtobuf.Enum, Swift.CaseIterable {
+    public typealias RawValue = Int
     case version // = 0
     case create // = 1
     case mod // = 2
@@ -604,11 +604,11 @@ package nonisolated struct Etcdserverpb_Compare: Sendable {
     case lease // = 4
     case UNRECOGNIZED(Int)
 
-    package init() {
+    public init() {
       self = .version
     }
 
-    package init?(rawValue: Int) {
+    public init?(rawValue: Int) {
       switch rawValue {
       case 0: self = .version
       case 1: self = .create
@@ -619,7 +619,7 @@ package nonisolated struct Etcdserverpb_Compare: Sendable {
       }
     }
 
-    package var rawValue: Int {
+    public var rawValue: Int {
       switch self {
       case .version: return 0
       case .create: return 1
@@ -631,7 +631,7 @@ package nonisolated struct Etcdserverpb_Compare: Sendable {
     }
 
     // The compiler won't synthesize support with the UNRECOGNIZED case.
-    package static let allCases: [Etcdserverpb_Compare.CompareTarget] = [
+    public static let allCases: [Etcdserverpb_Compare.CompareTarget] = [
       .version,
       .create,
       .mod,
@@ -641,100 +641,100 @@ package nonisolated struct Etcdserverpb_Compare: Sendable {
 
   }
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_TxnRequest: Sendable {
+public nonisolated struct Etcdserverpb_TxnRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Guards, ANDed; empty list = true.
-  package var compare: [Etcdserverpb_Compare] = []
+  public var compare: [Etcdserverpb_Compare] = []
 
   /// Ops run when all guards hold.
-  package var success: [Etcdserverpb_RequestOp] = []
+  public var success: [Etcdserverpb_RequestOp] = []
 
   /// Ops run otherwise.
-  package var failure: [Etcdserverpb_RequestOp] = []
+  public var failure: [Etcdserverpb_RequestOp] = []
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_TxnResponse: Sendable {
+public nonisolated struct Etcdserverpb_TxnResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
   /// Guard result.
-  package var succeeded: Bool = false
+  public var succeeded: Bool = false
 
   /// One entry per executed op, same order.
-  package var responses: [Etcdserverpb_ResponseOp] = []
+  public var responses: [Etcdserverpb_ResponseOp] = []
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
 
-package nonisolated struct Etcdserverpb_CompactionRequest: Sendable {
+public nonisolated struct Etcdserverpb_CompactionRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// History older than this revision is discarded.
-  package var revision: Int64 = 0
+  public var revision: Int64 = 0
 
   /// Answer only after the data has physically been removed.
-  package var physical: Bool = false
+  public var physical: Bool = false
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_CompactionResponse: Sendable {
+public nonisolated struct Etcdserverpb_CompactionResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
 
-package nonisolated struct Etcdserverpb_WatchRequest: Sendable {
+public nonisolated struct Etcdserverpb_WatchRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var requestUnion: Etcdserverpb_WatchRequest.OneOf_RequestUnion? = nil
+  public var requestUnion: Etcdserverpb_WatchRequest.OneOf_RequestUnion? = nil
 
-  package var createRequest: Etcdserverpb_WatchCreateRequest {
+  public var createRequest: Etcdserverpb_WatchCreateRequest {
     get {
       if case .createRequest(let v)? = requestUnion {return v}
       return Etcdserverpb_WatchCreateRequest()
@@ -742,7 +742,7 @@ package nonisolated struct Etcdserverpb_WatchRequest: Sendable {
     set {requestUnion = .createRequest(newValue)}
   }
 
-  package var cancelRequest: Etcdserverpb_WatchCancelRequest {
+  public var cancelRequest: Etcdserverpb_WatchCancelRequest {
     get {
       if case .cancelRequest(let v)? = requestUnion {return v}
       return Etcdserverpb_WatchCancelRequest()
@@ -750,7 +750,7 @@ package nonisolated struct Etcdserverpb_WatchRequest: Sendable {
     set {requestUnion = .cancelRequest(newValue)}
   }
 
-  package var progressRequest: Etcdserverpb_WatchProgressRequest {
+  public var progressRequest: Etcdserverpb_WatchProgressRequest {
     get {
       if case .progressRequest(let v)? = requestUnion {return v}
       return Etcdserverpb_WatchProgressRequest()
@@ -758,60 +758,60 @@ package nonisolated struct Etcdserverpb_WatchRequest: Sendable {
     set {requestUnion = .progressRequest(newValue)}
   }
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package nonisolated enum OneOf_RequestUnion: Equatable, Sendable {
+  public nonisolated enum OneOf_RequestUnion: Equatable, Sendable {
     case createRequest(Etcdserverpb_WatchCreateRequest)
     case cancelRequest(Etcdserverpb_WatchCancelRequest)
     case progressRequest(Etcdserverpb_WatchProgressRequest)
 
   }
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_WatchCreateRequest: Sendable {
+public nonisolated struct Etcdserverpb_WatchCreateRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// First key; empty is treated as one zero byte.
-  package var key: Data = Data()
+  public var key: Data = Data()
 
   /// Same rules as RangeRequest.range_end.
-  package var rangeEnd: Data = Data()
+  public var rangeEnd: Data = Data()
 
   /// First revision of interest, inclusive; 0 = only changes after creation.
-  package var startRevision: Int64 = 0
+  public var startRevision: Int64 = 0
 
   /// Ask for periodic empty responses.
-  package var progressNotify: Bool = false
+  public var progressNotify: Bool = false
 
   /// Event kinds to suppress.
-  package var filters: [Etcdserverpb_WatchCreateRequest.FilterType] = []
+  public var filters: [Etcdserverpb_WatchCreateRequest.FilterType] = []
 
   /// Attach the previous kv to events.
-  package var prevKv: Bool = false
+  public var prevKv: Bool = false
 
   /// ID chosen by the client; 0 = server picks.
-  package var watchID: Int64 = 0
+  public var watchID: Int64 = 0
 
   /// Allow splitting of oversized responses.
-  package var fragment: Bool = false
+  public var fragment: Bool = false
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package nonisolated enum FilterType: SwiftProtobuf.Enum, Swift.CaseIterable {
-    package typealias RawValue = Int
+  public nonisolated enum FilterType: SwiftProtobuf.Enum, Swift.CaseIterable {
+    public typealias RawValue = Int
     case noput // = 0
     case nodelete // = 1
     case UNRECOGNIZED(Int)
 
-    package init() {
+    public init() {
       self = .noput
     }
 
-    package init?(rawValue: Int) {
+    public init?(rawValue: Int) {
       switch rawValue {
       case 0: self = .noput
       case 1: self = .nodelete
@@ -819,7 +819,7 @@ package nonisolated struct Etcdserverpb_WatchCreateRequest: Sendable {
       }
     }
 
-    package var rawValue: Int {
+    public var rawValue: Int {
       switch self {
       case .noput: return 0
       case .nodelete: return 1
@@ -828,602 +828,602 @@ package nonisolated struct Etcdserverpb_WatchCreateRequest: Sendable {
     }
 
     // The compiler won't synthesize support with the UNRECOGNIZED case.
-    package static let allCases: [Etcdserverpb_WatchCreateRequest.FilterType] = [
+    public static let allCases: [Etcdserverpb_WatchCreateRequest.FilterType] = [
       .noput,
       .nodelete,
     ]
 
   }
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_WatchCancelRequest: Sendable {
+public nonisolated struct Etcdserverpb_WatchCancelRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Watcher to stop.
-  package var watchID: Int64 = 0
+  public var watchID: Int64 = 0
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_WatchProgressRequest: Sendable {
+public nonisolated struct Etcdserverpb_WatchProgressRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_WatchResponse: Sendable {
+public nonisolated struct Etcdserverpb_WatchResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
   /// Watcher concerned; −1 = failed creation, or stream-wide progress.
-  package var watchID: Int64 = 0
+  public var watchID: Int64 = 0
 
   /// Answer to a create request.
-  package var created: Bool = false
+  public var created: Bool = false
 
   /// Watcher has ended or creation failed.
-  package var canceled: Bool = false
+  public var canceled: Bool = false
 
   /// Non-zero = cancelled because needed history was compacted up to this revision.
-  package var compactRevision: Int64 = 0
+  public var compactRevision: Int64 = 0
 
   /// Text; only set on failed creation.
-  package var cancelReason: String = String()
+  public var cancelReason: String = String()
 
   /// True = more parts of the same response follow.
-  package var fragment: Bool = false
+  public var fragment: Bool = false
 
   /// Events ordered by revision.
-  package var events: [Mvccpb_Event] = []
+  public var events: [Mvccpb_Event] = []
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
 
-package nonisolated struct Etcdserverpb_LeaseGrantRequest: Sendable {
+public nonisolated struct Etcdserverpb_LeaseGrantRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Requested seconds.
-  package var ttl: Int64 = 0
+  public var ttl: Int64 = 0
 
   /// Wanted ID; 0 = server picks a positive one; negative allowed.
-  package var id: Int64 = 0
+  public var id: Int64 = 0
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_LeaseGrantResponse: Sendable {
+public nonisolated struct Etcdserverpb_LeaseGrantResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
   /// Lease ID.
-  package var id: Int64 = 0
+  public var id: Int64 = 0
 
   /// Granted seconds (may exceed the request).
-  package var ttl: Int64 = 0
+  public var ttl: Int64 = 0
 
   /// Never set by the server.
-  package var error: String = String()
+  public var error: String = String()
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
 
-package nonisolated struct Etcdserverpb_LeaseRevokeRequest: Sendable {
+public nonisolated struct Etcdserverpb_LeaseRevokeRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Lease to end.
-  package var id: Int64 = 0
+  public var id: Int64 = 0
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_LeaseRevokeResponse: Sendable {
+public nonisolated struct Etcdserverpb_LeaseRevokeResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
 
-package nonisolated struct Etcdserverpb_LeaseKeepAliveRequest: Sendable {
+public nonisolated struct Etcdserverpb_LeaseKeepAliveRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Lease to refresh.
-  package var id: Int64 = 0
+  public var id: Int64 = 0
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_LeaseKeepAliveResponse: Sendable {
+public nonisolated struct Etcdserverpb_LeaseKeepAliveResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
   /// Echo of the request.
-  package var id: Int64 = 0
+  public var id: Int64 = 0
 
   /// Full granted TTL after refresh; 0 = lease does not exist (any more).
-  package var ttl: Int64 = 0
+  public var ttl: Int64 = 0
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
 
-package nonisolated struct Etcdserverpb_LeaseTimeToLiveRequest: Sendable {
+public nonisolated struct Etcdserverpb_LeaseTimeToLiveRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Lease.
-  package var id: Int64 = 0
+  public var id: Int64 = 0
 
   /// Also list attached keys.
-  package var keys: Bool = false
+  public var keys: Bool = false
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_LeaseTimeToLiveResponse: Sendable {
+public nonisolated struct Etcdserverpb_LeaseTimeToLiveResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
   /// Echo.
-  package var id: Int64 = 0
+  public var id: Int64 = 0
 
   /// Whole seconds left; −1 = lease unknown.
-  package var ttl: Int64 = 0
+  public var ttl: Int64 = 0
 
   /// TTL given at grant.
-  package var grantedTtl: Int64 = 0
+  public var grantedTtl: Int64 = 0
 
   /// Attached keys, no defined order.
-  package var keys: [Data] = []
+  public var keys: [Data] = []
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
 
-package nonisolated struct Etcdserverpb_LeaseLeasesRequest: Sendable {
+public nonisolated struct Etcdserverpb_LeaseLeasesRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_LeaseStatus: Sendable {
+public nonisolated struct Etcdserverpb_LeaseStatus: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Lease ID.
-  package var id: Int64 = 0
+  public var id: Int64 = 0
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_LeaseLeasesResponse: Sendable {
+public nonisolated struct Etcdserverpb_LeaseLeasesResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
   /// All leases known locally.
-  package var leases: [Etcdserverpb_LeaseStatus] = []
+  public var leases: [Etcdserverpb_LeaseStatus] = []
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
 
-package nonisolated struct Etcdserverpb_LeaseCheckpoint: Sendable {
+public nonisolated struct Etcdserverpb_LeaseCheckpoint: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Lease.
-  package var id: Int64 = 0
+  public var id: Int64 = 0
 
   /// Seconds left.
-  package var remainingTtl: Int64 = 0
+  public var remainingTtl: Int64 = 0
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_LeaseCheckpointRequest: Sendable {
+public nonisolated struct Etcdserverpb_LeaseCheckpointRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Internal, raft only.
-  package var checkpoints: [Etcdserverpb_LeaseCheckpoint] = []
+  public var checkpoints: [Etcdserverpb_LeaseCheckpoint] = []
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_LeaseCheckpointResponse: Sendable {
+public nonisolated struct Etcdserverpb_LeaseCheckpointResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
 
-package nonisolated struct Etcdserverpb_Member: Sendable {
+public nonisolated struct Etcdserverpb_Member: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Member ID.
-  package var id: UInt64 = 0
+  public var id: UInt64 = 0
 
   /// Empty until the member has started.
-  package var name: String = String()
+  public var name: String = String()
 
   /// Peer URLs.
-  package var peerUrls: [String] = []
+  public var peerUrls: [String] = []
 
   /// Advertised client URLs, empty until started.
-  package var clientUrls: [String] = []
+  public var clientUrls: [String] = []
 
   /// Non-voting member.
-  package var isLearner: Bool = false
+  public var isLearner: Bool = false
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_MemberAddRequest: Sendable {
+public nonisolated struct Etcdserverpb_MemberAddRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Peer URLs of the newcomer.
-  package var peerUrls: [String] = []
+  public var peerUrls: [String] = []
 
   /// Add as learner.
-  package var isLearner: Bool = false
+  public var isLearner: Bool = false
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_MemberAddResponse: Sendable {
+public nonisolated struct Etcdserverpb_MemberAddResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
   /// The new member (ID, peerURLs, isLearner only).
-  package var member: Etcdserverpb_Member {
+  public var member: Etcdserverpb_Member {
     get {_member ?? Etcdserverpb_Member()}
     set {_member = newValue}
   }
   /// Returns true if `member` has been explicitly set.
-  package var hasMember: Bool {self._member != nil}
+  public var hasMember: Bool {self._member != nil}
   /// Clears the value of `member`. Subsequent reads from it will return its default value.
-  package mutating func clearMember() {self._member = nil}
+  public mutating func clearMember() {self._member = nil}
 
   /// Membership after the change.
-  package var members: [Etcdserverpb_Member] = []
+  public var members: [Etcdserverpb_Member] = []
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
   fileprivate var _member: Etcdserverpb_Member? = nil
 }
 
-package nonisolated struct Etcdserverpb_MemberRemoveRequest: Sendable {
+public nonisolated struct Etcdserverpb_MemberRemoveRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Member.
-  package var id: UInt64 = 0
+  public var id: UInt64 = 0
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_MemberRemoveResponse: Sendable {
+public nonisolated struct Etcdserverpb_MemberRemoveResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
   /// Membership after the change.
-  package var members: [Etcdserverpb_Member] = []
+  public var members: [Etcdserverpb_Member] = []
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
 
-package nonisolated struct Etcdserverpb_MemberUpdateRequest: Sendable {
+public nonisolated struct Etcdserverpb_MemberUpdateRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Member.
-  package var id: UInt64 = 0
+  public var id: UInt64 = 0
 
   /// Replacement peer URLs.
-  package var peerUrls: [String] = []
+  public var peerUrls: [String] = []
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_MemberUpdateResponse: Sendable {
+public nonisolated struct Etcdserverpb_MemberUpdateResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
   /// Membership after the change.
-  package var members: [Etcdserverpb_Member] = []
+  public var members: [Etcdserverpb_Member] = []
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
 
-package nonisolated struct Etcdserverpb_MemberListRequest: Sendable {
+public nonisolated struct Etcdserverpb_MemberListRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Confirm with a quorum before answering (clientv3 ≥3.5 sends true by default).
-  package var linearizable: Bool = false
+  public var linearizable: Bool = false
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_MemberListResponse: Sendable {
+public nonisolated struct Etcdserverpb_MemberListResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
   /// Members sorted by ID.
-  package var members: [Etcdserverpb_Member] = []
+  public var members: [Etcdserverpb_Member] = []
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
 
-package nonisolated struct Etcdserverpb_MemberPromoteRequest: Sendable {
+public nonisolated struct Etcdserverpb_MemberPromoteRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Learner.
-  package var id: UInt64 = 0
+  public var id: UInt64 = 0
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_MemberPromoteResponse: Sendable {
+public nonisolated struct Etcdserverpb_MemberPromoteResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
   /// Membership after the change.
-  package var members: [Etcdserverpb_Member] = []
+  public var members: [Etcdserverpb_Member] = []
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
 
-package nonisolated struct Etcdserverpb_AlarmRequest: Sendable {
+public nonisolated struct Etcdserverpb_AlarmRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// What to do.
-  package var action: Etcdserverpb_AlarmRequest.AlarmAction = .get
+  public var action: Etcdserverpb_AlarmRequest.AlarmAction = .get
 
   /// Member the alarm belongs to (exact match, 0 is no wildcard on the server).
-  package var memberID: UInt64 = 0
+  public var memberID: UInt64 = 0
 
   /// Alarm kind; for GET, NONE = all kinds.
-  package var alarm: Etcdserverpb_AlarmType = .none
+  public var alarm: Etcdserverpb_AlarmType = .none
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package nonisolated enum AlarmAction: SwiftProtobuf.Enum, Swift.CaseIterable {
-    package typealias RawValue = Int
+  public nonisolated enum AlarmAction: SwiftProtobuf.Enum, Swift.CaseIterable {
+    public typealias RawValue = Int
     case get // = 0
     case activate // = 1
     case deactivate // = 2
     case UNRECOGNIZED(Int)
 
-    package init() {
+    public init() {
       self = .get
     }
 
-    package init?(rawValue: Int) {
+    public init?(rawValue: Int) {
       switch rawValue {
       case 0: self = .get
       case 1: self = .activate
@@ -1432,7 +1432,7 @@ package nonisolated struct Etcdserverpb_AlarmRequest: Sendable {
       }
     }
 
-    package var rawValue: Int {
+    public var rawValue: Int {
       switch self {
       case .get: return 0
       case .activate: return 1
@@ -1442,7 +1442,7 @@ package nonisolated struct Etcdserverpb_AlarmRequest: Sendable {
     }
 
     // The compiler won't synthesize support with the UNRECOGNIZED case.
-    package static let allCases: [Etcdserverpb_AlarmRequest.AlarmAction] = [
+    public static let allCases: [Etcdserverpb_AlarmRequest.AlarmAction] = [
       .get,
       .activate,
       .deactivate,
@@ -1450,380 +1450,380 @@ package nonisolated struct Etcdserverpb_AlarmRequest: Sendable {
 
   }
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_AlarmMember: Sendable {
+public nonisolated struct Etcdserverpb_AlarmMember: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Owner.
-  package var memberID: UInt64 = 0
+  public var memberID: UInt64 = 0
 
   /// Kind.
-  package var alarm: Etcdserverpb_AlarmType = .none
+  public var alarm: Etcdserverpb_AlarmType = .none
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_AlarmResponse: Sendable {
+public nonisolated struct Etcdserverpb_AlarmResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
   /// Listed / changed alarms.
-  package var alarms: [Etcdserverpb_AlarmMember] = []
+  public var alarms: [Etcdserverpb_AlarmMember] = []
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
 
-package nonisolated struct Etcdserverpb_StatusRequest: Sendable {
+public nonisolated struct Etcdserverpb_StatusRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_StatusResponse: @unchecked Sendable {
+public nonisolated struct Etcdserverpb_StatusResponse: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_storage._header ?? Etcdserverpb_ResponseHeader()}
     set {_uniqueStorage()._header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {_storage._header != nil}
+  public var hasHeader: Bool {_storage._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {_uniqueStorage()._header = nil}
+  public mutating func clearHeader() {_uniqueStorage()._header = nil}
 
   /// Server binary version `major.minor.patch` (clients gate features on it).
-  package var version: String {
+  public var version: String {
     get {_storage._version}
     set {_uniqueStorage()._version = newValue}
   }
 
   /// Allocated bytes of the backend file.
-  package var dbSize: Int64 {
+  public var dbSize: Int64 {
     get {_storage._dbSize}
     set {_uniqueStorage()._dbSize = newValue}
   }
 
   /// Leader member ID as this member sees it, 0 = none.
-  package var leader: UInt64 {
+  public var leader: UInt64 {
     get {_storage._leader}
     set {_uniqueStorage()._leader = newValue}
   }
 
   /// Committed index.
-  package var raftIndex: UInt64 {
+  public var raftIndex: UInt64 {
     get {_storage._raftIndex}
     set {_uniqueStorage()._raftIndex = newValue}
   }
 
   /// Term.
-  package var raftTerm: UInt64 {
+  public var raftTerm: UInt64 {
     get {_storage._raftTerm}
     set {_uniqueStorage()._raftTerm = newValue}
   }
 
   /// Applied index.
-  package var raftAppliedIndex: UInt64 {
+  public var raftAppliedIndex: UInt64 {
     get {_storage._raftAppliedIndex}
     set {_uniqueStorage()._raftAppliedIndex = newValue}
   }
 
   /// `etcdserver: no leader` and one text per active alarm.
-  package var errors: [String] {
+  public var errors: [String] {
     get {_storage._errors}
     set {_uniqueStorage()._errors = newValue}
   }
 
   /// Allocated minus free pages.
-  package var dbSizeInUse: Int64 {
+  public var dbSizeInUse: Int64 {
     get {_storage._dbSizeInUse}
     set {_uniqueStorage()._dbSizeInUse = newValue}
   }
 
   /// This member is a learner.
-  package var isLearner: Bool {
+  public var isLearner: Bool {
     get {_storage._isLearner}
     set {_uniqueStorage()._isLearner = newValue}
   }
 
   /// Schema version, e.g. `3.7.0`; empty while unknown.
-  package var storageVersion: String {
+  public var storageVersion: String {
     get {_storage._storageVersion}
     set {_uniqueStorage()._storageVersion = newValue}
   }
 
   /// Quota in bytes; default 2147483648 when configured as 0; negative = disabled.
-  package var dbSizeQuota: Int64 {
+  public var dbSizeQuota: Int64 {
     get {_storage._dbSizeQuota}
     set {_uniqueStorage()._dbSizeQuota = newValue}
   }
 
   /// Always present in ≥3.6.
-  package var downgradeInfo: Etcdserverpb_DowngradeInfo {
+  public var downgradeInfo: Etcdserverpb_DowngradeInfo {
     get {_storage._downgradeInfo ?? Etcdserverpb_DowngradeInfo()}
     set {_uniqueStorage()._downgradeInfo = newValue}
   }
   /// Returns true if `downgradeInfo` has been explicitly set.
-  package var hasDowngradeInfo: Bool {_storage._downgradeInfo != nil}
+  public var hasDowngradeInfo: Bool {_storage._downgradeInfo != nil}
   /// Clears the value of `downgradeInfo`. Subsequent reads from it will return its default value.
-  package mutating func clearDowngradeInfo() {_uniqueStorage()._downgradeInfo = nil}
+  public mutating func clearDowngradeInfo() {_uniqueStorage()._downgradeInfo = nil}
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _storage = _StorageClass.defaultInstance
 }
 
-package nonisolated struct Etcdserverpb_DowngradeInfo: Sendable {
+public nonisolated struct Etcdserverpb_DowngradeInfo: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Downgrade in progress.
-  package var enabled: Bool = false
+  public var enabled: Bool = false
 
   /// Its target.
-  package var targetVersion: String = String()
+  public var targetVersion: String = String()
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_DefragmentRequest: Sendable {
+public nonisolated struct Etcdserverpb_DefragmentRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_DefragmentResponse: Sendable {
+public nonisolated struct Etcdserverpb_DefragmentResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
 
-package nonisolated struct Etcdserverpb_HashRequest: Sendable {
+public nonisolated struct Etcdserverpb_HashRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_HashResponse: Sendable {
+public nonisolated struct Etcdserverpb_HashResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
   /// CRC32C over the whole backend.
-  package var hash: UInt32 = 0
+  public var hash: UInt32 = 0
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
 
-package nonisolated struct Etcdserverpb_HashKVRequest: Sendable {
+public nonisolated struct Etcdserverpb_HashKVRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Hash up to this revision; 0 = current.
-  package var revision: Int64 = 0
+  public var revision: Int64 = 0
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_HashKVResponse: Sendable {
+public nonisolated struct Etcdserverpb_HashKVResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
   /// CRC32C over the key bucket.
-  package var hash: UInt32 = 0
+  public var hash: UInt32 = 0
 
   /// Compacted revision used as lower bound (−1 if never compacted).
-  package var compactRevision: Int64 = 0
+  public var compactRevision: Int64 = 0
 
   /// Revision the hash covers.
-  package var hashRevision: Int64 = 0
+  public var hashRevision: Int64 = 0
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
 
-package nonisolated struct Etcdserverpb_SnapshotRequest: Sendable {
+public nonisolated struct Etcdserverpb_SnapshotRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_SnapshotResponse: Sendable {
+public nonisolated struct Etcdserverpb_SnapshotResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Never set by the 3.7 server.
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
   /// Database bytes still to come after this chunk.
-  package var remainingBytes: UInt64 = 0
+  public var remainingBytes: UInt64 = 0
 
   /// Chunk of the database file; last message = 32-byte SHA-256.
-  package var blob: Data = Data()
+  public var blob: Data = Data()
 
   /// Storage version of the server, e.g. `3.7.0`.
-  package var version: String = String()
+  public var version: String = String()
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
 
-package nonisolated struct Etcdserverpb_MoveLeaderRequest: Sendable {
+public nonisolated struct Etcdserverpb_MoveLeaderRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Voting member that shall lead.
-  package var targetID: UInt64 = 0
+  public var targetID: UInt64 = 0
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_MoveLeaderResponse: Sendable {
+public nonisolated struct Etcdserverpb_MoveLeaderResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
 
-package nonisolated struct Etcdserverpb_DowngradeRequest: Sendable {
+public nonisolated struct Etcdserverpb_DowngradeRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// What to do.
-  package var action: Etcdserverpb_DowngradeRequest.DowngradeAction = .validate
+  public var action: Etcdserverpb_DowngradeRequest.DowngradeAction = .validate
 
   /// Target such as `3.6` or `3.6.0`.
-  package var version: String = String()
+  public var version: String = String()
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package nonisolated enum DowngradeAction: SwiftProtobuf.Enum, Swift.CaseIterable {
-    package typealias RawValue = Int
+  public nonisolated enum DowngradeAction: SwiftProtobuf.Enum, Swift.CaseIterable {
+    public typealias RawValue = Int
     case validate // = 0
     case enable // = 1
     case cancel // = 2
     case UNRECOGNIZED(Int)
 
-    package init() {
+    public init() {
       self = .validate
     }
 
-    package init?(rawValue: Int) {
+    public init?(rawValue: Int) {
       switch rawValue {
       case 0: self = .validate
       case 1: self = .enable
@@ -1832,7 +1832,7 @@ package nonisolated struct Etcdserverpb_DowngradeRequest: Sendable {
       }
     }
 
-    package var rawValue: Int {
+    public var rawValue: Int {
       switch self {
       case .validate: return 0
       case .enable: return 1
@@ -1842,7 +1842,7 @@ package nonisolated struct Etcdserverpb_DowngradeRequest: Sendable {
     }
 
     // The compiler won't synthesize support with the UNRECOGNIZED case.
-    package static let allCases: [Etcdserverpb_DowngradeRequest.DowngradeAction] = [
+    public static let allCases: [Etcdserverpb_DowngradeRequest.DowngradeAction] = [
       .validate,
       .enable,
       .cancel,
@@ -1850,677 +1850,677 @@ package nonisolated struct Etcdserverpb_DowngradeRequest: Sendable {
 
   }
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_DowngradeResponse: Sendable {
+public nonisolated struct Etcdserverpb_DowngradeResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
   /// Current cluster version `major.minor`.
-  package var version: String = String()
+  public var version: String = String()
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
 
-package nonisolated struct Etcdserverpb_DowngradeVersionTestRequest: Sendable {
+public nonisolated struct Etcdserverpb_DowngradeVersionTestRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Test only, raft only.
-  package var ver: String = String()
+  public var ver: String = String()
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_AuthEnableRequest: Sendable {
+public nonisolated struct Etcdserverpb_AuthEnableRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_AuthDisableRequest: Sendable {
+public nonisolated struct Etcdserverpb_AuthDisableRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_AuthStatusRequest: Sendable {
+public nonisolated struct Etcdserverpb_AuthStatusRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_AuthenticateRequest: Sendable {
+public nonisolated struct Etcdserverpb_AuthenticateRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// User.
-  package var name: String = String()
+  public var name: String = String()
 
   /// Clear text.
-  package var password: String = String()
+  public var password: String = String()
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_AuthUserAddRequest: Sendable {
+public nonisolated struct Etcdserverpb_AuthUserAddRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// User.
-  package var name: String = String()
+  public var name: String = String()
 
   /// Clear text, hashed by the receiving member.
-  package var password: String = String()
+  public var password: String = String()
 
   /// No_password flag.
-  package var options: Authpb_UserAddOptions {
+  public var options: Authpb_UserAddOptions {
     get {_options ?? Authpb_UserAddOptions()}
     set {_options = newValue}
   }
   /// Returns true if `options` has been explicitly set.
-  package var hasOptions: Bool {self._options != nil}
+  public var hasOptions: Bool {self._options != nil}
   /// Clears the value of `options`. Subsequent reads from it will return its default value.
-  package mutating func clearOptions() {self._options = nil}
+  public mutating func clearOptions() {self._options = nil}
 
   /// Base64 of the bcrypt hash; filled by the server.
-  package var hashedPassword: String = String()
+  public var hashedPassword: String = String()
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _options: Authpb_UserAddOptions? = nil
 }
 
-package nonisolated struct Etcdserverpb_AuthUserGetRequest: Sendable {
+public nonisolated struct Etcdserverpb_AuthUserGetRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// User.
-  package var name: String = String()
+  public var name: String = String()
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_AuthUserDeleteRequest: Sendable {
+public nonisolated struct Etcdserverpb_AuthUserDeleteRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// User.
-  package var name: String = String()
+  public var name: String = String()
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_AuthUserChangePasswordRequest: Sendable {
+public nonisolated struct Etcdserverpb_AuthUserChangePasswordRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// User.
-  package var name: String = String()
+  public var name: String = String()
 
   /// New clear text.
-  package var password: String = String()
+  public var password: String = String()
 
   /// Filled by the server.
-  package var hashedPassword: String = String()
+  public var hashedPassword: String = String()
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_AuthUserGrantRoleRequest: Sendable {
+public nonisolated struct Etcdserverpb_AuthUserGrantRoleRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// User.
-  package var user: String = String()
+  public var user: String = String()
 
   /// Role.
-  package var role: String = String()
+  public var role: String = String()
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_AuthUserRevokeRoleRequest: Sendable {
+public nonisolated struct Etcdserverpb_AuthUserRevokeRoleRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// User.
-  package var name: String = String()
+  public var name: String = String()
 
   /// Role.
-  package var role: String = String()
+  public var role: String = String()
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_AuthRoleAddRequest: Sendable {
-  // SwiftProtobuf.Message conformance is added in an extension below. See the
-  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
-  // methods supported on all messages.
-
-  /// Role.
-  package var name: String = String()
-
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
-
-  package init() {}
-}
-
-package nonisolated struct Etcdserverpb_AuthRoleGetRequest: Sendable {
+public nonisolated struct Etcdserverpb_AuthRoleAddRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Role.
-  package var role: String = String()
+  public var name: String = String()
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_AuthUserListRequest: Sendable {
-  // SwiftProtobuf.Message conformance is added in an extension below. See the
-  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
-  // methods supported on all messages.
-
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
-
-  package init() {}
-}
-
-package nonisolated struct Etcdserverpb_AuthRoleListRequest: Sendable {
-  // SwiftProtobuf.Message conformance is added in an extension below. See the
-  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
-  // methods supported on all messages.
-
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
-
-  package init() {}
-}
-
-package nonisolated struct Etcdserverpb_AuthRoleDeleteRequest: Sendable {
+public nonisolated struct Etcdserverpb_AuthRoleGetRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Role.
-  package var role: String = String()
+  public var role: String = String()
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_AuthRoleGrantPermissionRequest: Sendable {
+public nonisolated struct Etcdserverpb_AuthUserListRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Etcdserverpb_AuthRoleListRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Etcdserverpb_AuthRoleDeleteRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Role.
-  package var name: String = String()
+  public var role: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Etcdserverpb_AuthRoleGrantPermissionRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Role.
+  public var name: String = String()
 
   /// Permission to add or change.
-  package var perm: Authpb_Permission {
+  public var perm: Authpb_Permission {
     get {_perm ?? Authpb_Permission()}
     set {_perm = newValue}
   }
   /// Returns true if `perm` has been explicitly set.
-  package var hasPerm: Bool {self._perm != nil}
+  public var hasPerm: Bool {self._perm != nil}
   /// Clears the value of `perm`. Subsequent reads from it will return its default value.
-  package mutating func clearPerm() {self._perm = nil}
+  public mutating func clearPerm() {self._perm = nil}
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _perm: Authpb_Permission? = nil
 }
 
-package nonisolated struct Etcdserverpb_AuthRoleRevokePermissionRequest: Sendable {
+public nonisolated struct Etcdserverpb_AuthRoleRevokePermissionRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Role.
-  package var role: String = String()
+  public var role: String = String()
 
   /// Exact key of the stored permission.
-  package var key: Data = Data()
+  public var key: Data = Data()
 
   /// Exact range_end of the stored permission.
-  package var rangeEnd: Data = Data()
+  public var rangeEnd: Data = Data()
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct Etcdserverpb_AuthEnableResponse: Sendable {
+public nonisolated struct Etcdserverpb_AuthEnableResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
 
-package nonisolated struct Etcdserverpb_AuthDisableResponse: Sendable {
+public nonisolated struct Etcdserverpb_AuthDisableResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
 
-package nonisolated struct Etcdserverpb_AuthStatusResponse: Sendable {
+public nonisolated struct Etcdserverpb_AuthStatusResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
   /// Auth on/off.
-  package var enabled: Bool = false
+  public var enabled: Bool = false
 
   /// Auth store revision.
-  package var authRevision: UInt64 = 0
+  public var authRevision: UInt64 = 0
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
 
-package nonisolated struct Etcdserverpb_AuthenticateResponse: Sendable {
+public nonisolated struct Etcdserverpb_AuthenticateResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
   /// Send as metadata `token`.
-  package var token: String = String()
+  public var token: String = String()
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
-
-  fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
-}
-
-package nonisolated struct Etcdserverpb_AuthUserAddResponse: Sendable {
-  // SwiftProtobuf.Message conformance is added in an extension below. See the
-  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
-  // methods supported on all messages.
-
-  package var header: Etcdserverpb_ResponseHeader {
-    get {_header ?? Etcdserverpb_ResponseHeader()}
-    set {_header = newValue}
-  }
-  /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
-  /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
-
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
-
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
 
-package nonisolated struct Etcdserverpb_AuthUserGetResponse: Sendable {
+public nonisolated struct Etcdserverpb_AuthUserAddResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
+}
+
+public nonisolated struct Etcdserverpb_AuthUserGetResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var header: Etcdserverpb_ResponseHeader {
+    get {_header ?? Etcdserverpb_ResponseHeader()}
+    set {_header = newValue}
+  }
+  /// Returns true if `header` has been explicitly set.
+  public var hasHeader: Bool {self._header != nil}
+  /// Clears the value of `header`. Subsequent reads from it will return its default value.
+  public mutating func clearHeader() {self._header = nil}
 
   /// Sorted role names.
-  package var roles: [String] = []
+  public var roles: [String] = []
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
-
-  fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
-}
-
-package nonisolated struct Etcdserverpb_AuthUserDeleteResponse: Sendable {
-  // SwiftProtobuf.Message conformance is added in an extension below. See the
-  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
-  // methods supported on all messages.
-
-  package var header: Etcdserverpb_ResponseHeader {
-    get {_header ?? Etcdserverpb_ResponseHeader()}
-    set {_header = newValue}
-  }
-  /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
-  /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
-
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
-
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
 
-package nonisolated struct Etcdserverpb_AuthUserChangePasswordResponse: Sendable {
+public nonisolated struct Etcdserverpb_AuthUserDeleteResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
 
-package nonisolated struct Etcdserverpb_AuthUserGrantRoleResponse: Sendable {
+public nonisolated struct Etcdserverpb_AuthUserChangePasswordResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
 
-package nonisolated struct Etcdserverpb_AuthUserRevokeRoleResponse: Sendable {
+public nonisolated struct Etcdserverpb_AuthUserGrantRoleResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
 
-package nonisolated struct Etcdserverpb_AuthRoleAddResponse: Sendable {
+public nonisolated struct Etcdserverpb_AuthUserRevokeRoleResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
 
-package nonisolated struct Etcdserverpb_AuthRoleGetResponse: Sendable {
+public nonisolated struct Etcdserverpb_AuthRoleAddResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
+}
+
+public nonisolated struct Etcdserverpb_AuthRoleGetResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var header: Etcdserverpb_ResponseHeader {
+    get {_header ?? Etcdserverpb_ResponseHeader()}
+    set {_header = newValue}
+  }
+  /// Returns true if `header` has been explicitly set.
+  public var hasHeader: Bool {self._header != nil}
+  /// Clears the value of `header`. Subsequent reads from it will return its default value.
+  public mutating func clearHeader() {self._header = nil}
 
   /// Permissions sorted by key.
-  package var perm: [Authpb_Permission] = []
+  public var perm: [Authpb_Permission] = []
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
 
-package nonisolated struct Etcdserverpb_AuthRoleListResponse: Sendable {
+public nonisolated struct Etcdserverpb_AuthRoleListResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
   /// Role names.
-  package var roles: [String] = []
+  public var roles: [String] = []
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
 
-package nonisolated struct Etcdserverpb_AuthUserListResponse: Sendable {
+public nonisolated struct Etcdserverpb_AuthUserListResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
   /// User names.
-  package var users: [String] = []
+  public var users: [String] = []
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
-
-  fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
-}
-
-package nonisolated struct Etcdserverpb_AuthRoleDeleteResponse: Sendable {
-  // SwiftProtobuf.Message conformance is added in an extension below. See the
-  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
-  // methods supported on all messages.
-
-  package var header: Etcdserverpb_ResponseHeader {
-    get {_header ?? Etcdserverpb_ResponseHeader()}
-    set {_header = newValue}
-  }
-  /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
-  /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
-
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
-
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
 
-package nonisolated struct Etcdserverpb_AuthRoleGrantPermissionResponse: Sendable {
+public nonisolated struct Etcdserverpb_AuthRoleDeleteResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
 
-package nonisolated struct Etcdserverpb_AuthRoleRevokePermissionResponse: Sendable {
+public nonisolated struct Etcdserverpb_AuthRoleGrantPermissionResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
+
+  fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
+}
+
+public nonisolated struct Etcdserverpb_AuthRoleRevokePermissionResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var header: Etcdserverpb_ResponseHeader {
+    get {_header ?? Etcdserverpb_ResponseHeader()}
+    set {_header = newValue}
+  }
+  /// Returns true if `header` has been explicitly set.
+  public var hasHeader: Bool {self._header != nil}
+  /// Clears the value of `header`. Subsequent reads from it will return its default value.
+  public mutating func clearHeader() {self._header = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
@@ -2530,14 +2530,14 @@ package nonisolated struct Etcdserverpb_AuthRoleRevokePermissionResponse: Sendab
 fileprivate nonisolated let _protobuf_package = "etcdserverpb"
 
 nonisolated extension Etcdserverpb_AlarmType: SwiftProtobuf._ProtoNameProviding {
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0NONE\0\u{1}NOSPACE\0\u{1}CORRUPT\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0NONE\0\u{1}NOSPACE\0\u{1}CORRUPT\0")
 }
 
 nonisolated extension Etcdserverpb_ResponseHeader: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".ResponseHeader"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cluster_id\0\u{3}member_id\0\u{1}revision\0\u{3}raft_term\0")
+  public static let protoMessageName: String = _protobuf_package + ".ResponseHeader"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cluster_id\0\u{3}member_id\0\u{1}revision\0\u{3}raft_term\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -2552,7 +2552,7 @@ nonisolated extension Etcdserverpb_ResponseHeader: SwiftProtobuf.Message, SwiftP
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if self.clusterID != 0 {
       try visitor.visitSingularUInt64Field(value: self.clusterID, fieldNumber: 1)
     }
@@ -2568,7 +2568,7 @@ nonisolated extension Etcdserverpb_ResponseHeader: SwiftProtobuf.Message, SwiftP
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_ResponseHeader, rhs: Etcdserverpb_ResponseHeader) -> Bool {
+  public static func ==(lhs: Etcdserverpb_ResponseHeader, rhs: Etcdserverpb_ResponseHeader) -> Bool {
     if lhs.clusterID != rhs.clusterID {return false}
     if lhs.memberID != rhs.memberID {return false}
     if lhs.revision != rhs.revision {return false}
@@ -2579,10 +2579,10 @@ nonisolated extension Etcdserverpb_ResponseHeader: SwiftProtobuf.Message, SwiftP
 }
 
 nonisolated extension Etcdserverpb_RangeRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".RangeRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{3}range_end\0\u{1}limit\0\u{1}revision\0\u{3}sort_order\0\u{3}sort_target\0\u{1}serializable\0\u{3}keys_only\0\u{3}count_only\0\u{3}min_mod_revision\0\u{3}max_mod_revision\0\u{3}min_create_revision\0\u{3}max_create_revision\0")
+  public static let protoMessageName: String = _protobuf_package + ".RangeRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{3}range_end\0\u{1}limit\0\u{1}revision\0\u{3}sort_order\0\u{3}sort_target\0\u{1}serializable\0\u{3}keys_only\0\u{3}count_only\0\u{3}min_mod_revision\0\u{3}max_mod_revision\0\u{3}min_create_revision\0\u{3}max_create_revision\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -2606,7 +2606,7 @@ nonisolated extension Etcdserverpb_RangeRequest: SwiftProtobuf.Message, SwiftPro
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if !self.key.isEmpty {
       try visitor.visitSingularBytesField(value: self.key, fieldNumber: 1)
     }
@@ -2649,7 +2649,7 @@ nonisolated extension Etcdserverpb_RangeRequest: SwiftProtobuf.Message, SwiftPro
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_RangeRequest, rhs: Etcdserverpb_RangeRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_RangeRequest, rhs: Etcdserverpb_RangeRequest) -> Bool {
     if lhs.key != rhs.key {return false}
     if lhs.rangeEnd != rhs.rangeEnd {return false}
     if lhs.limit != rhs.limit {return false}
@@ -2669,18 +2669,18 @@ nonisolated extension Etcdserverpb_RangeRequest: SwiftProtobuf.Message, SwiftPro
 }
 
 nonisolated extension Etcdserverpb_RangeRequest.SortOrder: SwiftProtobuf._ProtoNameProviding {
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0NONE\0\u{1}ASCEND\0\u{1}DESCEND\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0NONE\0\u{1}ASCEND\0\u{1}DESCEND\0")
 }
 
 nonisolated extension Etcdserverpb_RangeRequest.SortTarget: SwiftProtobuf._ProtoNameProviding {
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0KEY\0\u{1}VERSION\0\u{1}CREATE\0\u{1}MOD\0\u{1}VALUE\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0KEY\0\u{1}VERSION\0\u{1}CREATE\0\u{1}MOD\0\u{1}VALUE\0")
 }
 
 nonisolated extension Etcdserverpb_RangeResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".RangeResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}kvs\0\u{1}more\0\u{1}count\0")
+  public static let protoMessageName: String = _protobuf_package + ".RangeResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}kvs\0\u{1}more\0\u{1}count\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -2695,7 +2695,7 @@ nonisolated extension Etcdserverpb_RangeResponse: SwiftProtobuf.Message, SwiftPr
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -2715,7 +2715,7 @@ nonisolated extension Etcdserverpb_RangeResponse: SwiftProtobuf.Message, SwiftPr
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_RangeResponse, rhs: Etcdserverpb_RangeResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_RangeResponse, rhs: Etcdserverpb_RangeResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.kvs != rhs.kvs {return false}
     if lhs.more != rhs.more {return false}
@@ -2726,10 +2726,10 @@ nonisolated extension Etcdserverpb_RangeResponse: SwiftProtobuf.Message, SwiftPr
 }
 
 nonisolated extension Etcdserverpb_RangeStreamResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".RangeStreamResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}range_response\0")
+  public static let protoMessageName: String = _protobuf_package + ".RangeStreamResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}range_response\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -2741,7 +2741,7 @@ nonisolated extension Etcdserverpb_RangeStreamResponse: SwiftProtobuf.Message, S
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -2752,7 +2752,7 @@ nonisolated extension Etcdserverpb_RangeStreamResponse: SwiftProtobuf.Message, S
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_RangeStreamResponse, rhs: Etcdserverpb_RangeStreamResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_RangeStreamResponse, rhs: Etcdserverpb_RangeStreamResponse) -> Bool {
     if lhs._rangeResponse != rhs._rangeResponse {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -2760,10 +2760,10 @@ nonisolated extension Etcdserverpb_RangeStreamResponse: SwiftProtobuf.Message, S
 }
 
 nonisolated extension Etcdserverpb_PutRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".PutRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{1}value\0\u{1}lease\0\u{3}prev_kv\0\u{3}ignore_value\0\u{3}ignore_lease\0")
+  public static let protoMessageName: String = _protobuf_package + ".PutRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{1}value\0\u{1}lease\0\u{3}prev_kv\0\u{3}ignore_value\0\u{3}ignore_lease\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -2780,7 +2780,7 @@ nonisolated extension Etcdserverpb_PutRequest: SwiftProtobuf.Message, SwiftProto
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if !self.key.isEmpty {
       try visitor.visitSingularBytesField(value: self.key, fieldNumber: 1)
     }
@@ -2802,7 +2802,7 @@ nonisolated extension Etcdserverpb_PutRequest: SwiftProtobuf.Message, SwiftProto
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_PutRequest, rhs: Etcdserverpb_PutRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_PutRequest, rhs: Etcdserverpb_PutRequest) -> Bool {
     if lhs.key != rhs.key {return false}
     if lhs.value != rhs.value {return false}
     if lhs.lease != rhs.lease {return false}
@@ -2815,10 +2815,10 @@ nonisolated extension Etcdserverpb_PutRequest: SwiftProtobuf.Message, SwiftProto
 }
 
 nonisolated extension Etcdserverpb_PutResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".PutResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{3}prev_kv\0")
+  public static let protoMessageName: String = _protobuf_package + ".PutResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{3}prev_kv\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -2831,7 +2831,7 @@ nonisolated extension Etcdserverpb_PutResponse: SwiftProtobuf.Message, SwiftProt
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -2845,7 +2845,7 @@ nonisolated extension Etcdserverpb_PutResponse: SwiftProtobuf.Message, SwiftProt
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_PutResponse, rhs: Etcdserverpb_PutResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_PutResponse, rhs: Etcdserverpb_PutResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs._prevKv != rhs._prevKv {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -2854,10 +2854,10 @@ nonisolated extension Etcdserverpb_PutResponse: SwiftProtobuf.Message, SwiftProt
 }
 
 nonisolated extension Etcdserverpb_DeleteRangeRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".DeleteRangeRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{3}range_end\0\u{3}prev_kv\0")
+  public static let protoMessageName: String = _protobuf_package + ".DeleteRangeRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{3}range_end\0\u{3}prev_kv\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -2871,7 +2871,7 @@ nonisolated extension Etcdserverpb_DeleteRangeRequest: SwiftProtobuf.Message, Sw
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if !self.key.isEmpty {
       try visitor.visitSingularBytesField(value: self.key, fieldNumber: 1)
     }
@@ -2884,7 +2884,7 @@ nonisolated extension Etcdserverpb_DeleteRangeRequest: SwiftProtobuf.Message, Sw
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_DeleteRangeRequest, rhs: Etcdserverpb_DeleteRangeRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_DeleteRangeRequest, rhs: Etcdserverpb_DeleteRangeRequest) -> Bool {
     if lhs.key != rhs.key {return false}
     if lhs.rangeEnd != rhs.rangeEnd {return false}
     if lhs.prevKv != rhs.prevKv {return false}
@@ -2894,10 +2894,10 @@ nonisolated extension Etcdserverpb_DeleteRangeRequest: SwiftProtobuf.Message, Sw
 }
 
 nonisolated extension Etcdserverpb_DeleteRangeResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".DeleteRangeResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}deleted\0\u{3}prev_kvs\0")
+  public static let protoMessageName: String = _protobuf_package + ".DeleteRangeResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}deleted\0\u{3}prev_kvs\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -2911,7 +2911,7 @@ nonisolated extension Etcdserverpb_DeleteRangeResponse: SwiftProtobuf.Message, S
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -2928,7 +2928,7 @@ nonisolated extension Etcdserverpb_DeleteRangeResponse: SwiftProtobuf.Message, S
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_DeleteRangeResponse, rhs: Etcdserverpb_DeleteRangeResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_DeleteRangeResponse, rhs: Etcdserverpb_DeleteRangeResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.deleted != rhs.deleted {return false}
     if lhs.prevKvs != rhs.prevKvs {return false}
@@ -2938,10 +2938,10 @@ nonisolated extension Etcdserverpb_DeleteRangeResponse: SwiftProtobuf.Message, S
 }
 
 nonisolated extension Etcdserverpb_RequestOp: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".RequestOp"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}request_range\0\u{3}request_put\0\u{3}request_delete_range\0\u{3}request_txn\0")
+  public static let protoMessageName: String = _protobuf_package + ".RequestOp"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}request_range\0\u{3}request_put\0\u{3}request_delete_range\0\u{3}request_txn\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -3004,7 +3004,7 @@ nonisolated extension Etcdserverpb_RequestOp: SwiftProtobuf.Message, SwiftProtob
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -3031,7 +3031,7 @@ nonisolated extension Etcdserverpb_RequestOp: SwiftProtobuf.Message, SwiftProtob
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_RequestOp, rhs: Etcdserverpb_RequestOp) -> Bool {
+  public static func ==(lhs: Etcdserverpb_RequestOp, rhs: Etcdserverpb_RequestOp) -> Bool {
     if lhs.request != rhs.request {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -3039,10 +3039,10 @@ nonisolated extension Etcdserverpb_RequestOp: SwiftProtobuf.Message, SwiftProtob
 }
 
 nonisolated extension Etcdserverpb_ResponseOp: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".ResponseOp"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}response_range\0\u{3}response_put\0\u{3}response_delete_range\0\u{3}response_txn\0")
+  public static let protoMessageName: String = _protobuf_package + ".ResponseOp"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}response_range\0\u{3}response_put\0\u{3}response_delete_range\0\u{3}response_txn\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -3105,7 +3105,7 @@ nonisolated extension Etcdserverpb_ResponseOp: SwiftProtobuf.Message, SwiftProto
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -3132,7 +3132,7 @@ nonisolated extension Etcdserverpb_ResponseOp: SwiftProtobuf.Message, SwiftProto
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_ResponseOp, rhs: Etcdserverpb_ResponseOp) -> Bool {
+  public static func ==(lhs: Etcdserverpb_ResponseOp, rhs: Etcdserverpb_ResponseOp) -> Bool {
     if lhs.response != rhs.response {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -3140,10 +3140,10 @@ nonisolated extension Etcdserverpb_ResponseOp: SwiftProtobuf.Message, SwiftProto
 }
 
 nonisolated extension Etcdserverpb_Compare: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".Compare"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}result\0\u{1}target\0\u{1}key\0\u{1}version\0\u{3}create_revision\0\u{3}mod_revision\0\u{1}value\0\u{1}lease\0\u{4}8range_end\0")
+  public static let protoMessageName: String = _protobuf_package + ".Compare"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}result\0\u{1}target\0\u{1}key\0\u{1}version\0\u{3}create_revision\0\u{3}mod_revision\0\u{1}value\0\u{1}lease\0\u{4}8range_end\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -3198,7 +3198,7 @@ nonisolated extension Etcdserverpb_Compare: SwiftProtobuf.Message, SwiftProtobuf
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -3241,7 +3241,7 @@ nonisolated extension Etcdserverpb_Compare: SwiftProtobuf.Message, SwiftProtobuf
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_Compare, rhs: Etcdserverpb_Compare) -> Bool {
+  public static func ==(lhs: Etcdserverpb_Compare, rhs: Etcdserverpb_Compare) -> Bool {
     if lhs.result != rhs.result {return false}
     if lhs.target != rhs.target {return false}
     if lhs.key != rhs.key {return false}
@@ -3253,18 +3253,18 @@ nonisolated extension Etcdserverpb_Compare: SwiftProtobuf.Message, SwiftProtobuf
 }
 
 nonisolated extension Etcdserverpb_Compare.CompareResult: SwiftProtobuf._ProtoNameProviding {
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0EQUAL\0\u{1}GREATER\0\u{1}LESS\0\u{1}NOT_EQUAL\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0EQUAL\0\u{1}GREATER\0\u{1}LESS\0\u{1}NOT_EQUAL\0")
 }
 
 nonisolated extension Etcdserverpb_Compare.CompareTarget: SwiftProtobuf._ProtoNameProviding {
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0VERSION\0\u{1}CREATE\0\u{1}MOD\0\u{1}VALUE\0\u{1}LEASE\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0VERSION\0\u{1}CREATE\0\u{1}MOD\0\u{1}VALUE\0\u{1}LEASE\0")
 }
 
 nonisolated extension Etcdserverpb_TxnRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".TxnRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}compare\0\u{1}success\0\u{1}failure\0")
+  public static let protoMessageName: String = _protobuf_package + ".TxnRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}compare\0\u{1}success\0\u{1}failure\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -3278,7 +3278,7 @@ nonisolated extension Etcdserverpb_TxnRequest: SwiftProtobuf.Message, SwiftProto
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if !self.compare.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.compare, fieldNumber: 1)
     }
@@ -3291,7 +3291,7 @@ nonisolated extension Etcdserverpb_TxnRequest: SwiftProtobuf.Message, SwiftProto
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_TxnRequest, rhs: Etcdserverpb_TxnRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_TxnRequest, rhs: Etcdserverpb_TxnRequest) -> Bool {
     if lhs.compare != rhs.compare {return false}
     if lhs.success != rhs.success {return false}
     if lhs.failure != rhs.failure {return false}
@@ -3301,10 +3301,10 @@ nonisolated extension Etcdserverpb_TxnRequest: SwiftProtobuf.Message, SwiftProto
 }
 
 nonisolated extension Etcdserverpb_TxnResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".TxnResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}succeeded\0\u{1}responses\0")
+  public static let protoMessageName: String = _protobuf_package + ".TxnResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}succeeded\0\u{1}responses\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -3318,7 +3318,7 @@ nonisolated extension Etcdserverpb_TxnResponse: SwiftProtobuf.Message, SwiftProt
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -3335,7 +3335,7 @@ nonisolated extension Etcdserverpb_TxnResponse: SwiftProtobuf.Message, SwiftProt
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_TxnResponse, rhs: Etcdserverpb_TxnResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_TxnResponse, rhs: Etcdserverpb_TxnResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.succeeded != rhs.succeeded {return false}
     if lhs.responses != rhs.responses {return false}
@@ -3345,10 +3345,10 @@ nonisolated extension Etcdserverpb_TxnResponse: SwiftProtobuf.Message, SwiftProt
 }
 
 nonisolated extension Etcdserverpb_CompactionRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".CompactionRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}revision\0\u{1}physical\0")
+  public static let protoMessageName: String = _protobuf_package + ".CompactionRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}revision\0\u{1}physical\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -3361,7 +3361,7 @@ nonisolated extension Etcdserverpb_CompactionRequest: SwiftProtobuf.Message, Swi
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if self.revision != 0 {
       try visitor.visitSingularInt64Field(value: self.revision, fieldNumber: 1)
     }
@@ -3371,7 +3371,7 @@ nonisolated extension Etcdserverpb_CompactionRequest: SwiftProtobuf.Message, Swi
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_CompactionRequest, rhs: Etcdserverpb_CompactionRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_CompactionRequest, rhs: Etcdserverpb_CompactionRequest) -> Bool {
     if lhs.revision != rhs.revision {return false}
     if lhs.physical != rhs.physical {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -3380,10 +3380,10 @@ nonisolated extension Etcdserverpb_CompactionRequest: SwiftProtobuf.Message, Swi
 }
 
 nonisolated extension Etcdserverpb_CompactionResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".CompactionResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
+  public static let protoMessageName: String = _protobuf_package + ".CompactionResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -3395,7 +3395,7 @@ nonisolated extension Etcdserverpb_CompactionResponse: SwiftProtobuf.Message, Sw
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -3406,7 +3406,7 @@ nonisolated extension Etcdserverpb_CompactionResponse: SwiftProtobuf.Message, Sw
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_CompactionResponse, rhs: Etcdserverpb_CompactionResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_CompactionResponse, rhs: Etcdserverpb_CompactionResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -3414,10 +3414,10 @@ nonisolated extension Etcdserverpb_CompactionResponse: SwiftProtobuf.Message, Sw
 }
 
 nonisolated extension Etcdserverpb_WatchRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".WatchRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}create_request\0\u{3}cancel_request\0\u{3}progress_request\0")
+  public static let protoMessageName: String = _protobuf_package + ".WatchRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}create_request\0\u{3}cancel_request\0\u{3}progress_request\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -3467,7 +3467,7 @@ nonisolated extension Etcdserverpb_WatchRequest: SwiftProtobuf.Message, SwiftPro
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -3490,7 +3490,7 @@ nonisolated extension Etcdserverpb_WatchRequest: SwiftProtobuf.Message, SwiftPro
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_WatchRequest, rhs: Etcdserverpb_WatchRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_WatchRequest, rhs: Etcdserverpb_WatchRequest) -> Bool {
     if lhs.requestUnion != rhs.requestUnion {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -3498,10 +3498,10 @@ nonisolated extension Etcdserverpb_WatchRequest: SwiftProtobuf.Message, SwiftPro
 }
 
 nonisolated extension Etcdserverpb_WatchCreateRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".WatchCreateRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{3}range_end\0\u{3}start_revision\0\u{3}progress_notify\0\u{1}filters\0\u{3}prev_kv\0\u{3}watch_id\0\u{1}fragment\0")
+  public static let protoMessageName: String = _protobuf_package + ".WatchCreateRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{3}range_end\0\u{3}start_revision\0\u{3}progress_notify\0\u{1}filters\0\u{3}prev_kv\0\u{3}watch_id\0\u{1}fragment\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -3520,7 +3520,7 @@ nonisolated extension Etcdserverpb_WatchCreateRequest: SwiftProtobuf.Message, Sw
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if !self.key.isEmpty {
       try visitor.visitSingularBytesField(value: self.key, fieldNumber: 1)
     }
@@ -3548,7 +3548,7 @@ nonisolated extension Etcdserverpb_WatchCreateRequest: SwiftProtobuf.Message, Sw
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_WatchCreateRequest, rhs: Etcdserverpb_WatchCreateRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_WatchCreateRequest, rhs: Etcdserverpb_WatchCreateRequest) -> Bool {
     if lhs.key != rhs.key {return false}
     if lhs.rangeEnd != rhs.rangeEnd {return false}
     if lhs.startRevision != rhs.startRevision {return false}
@@ -3563,14 +3563,14 @@ nonisolated extension Etcdserverpb_WatchCreateRequest: SwiftProtobuf.Message, Sw
 }
 
 nonisolated extension Etcdserverpb_WatchCreateRequest.FilterType: SwiftProtobuf._ProtoNameProviding {
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0NOPUT\0\u{1}NODELETE\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0NOPUT\0\u{1}NODELETE\0")
 }
 
 nonisolated extension Etcdserverpb_WatchCancelRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".WatchCancelRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}watch_id\0")
+  public static let protoMessageName: String = _protobuf_package + ".WatchCancelRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}watch_id\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -3582,14 +3582,14 @@ nonisolated extension Etcdserverpb_WatchCancelRequest: SwiftProtobuf.Message, Sw
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if self.watchID != 0 {
       try visitor.visitSingularInt64Field(value: self.watchID, fieldNumber: 1)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_WatchCancelRequest, rhs: Etcdserverpb_WatchCancelRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_WatchCancelRequest, rhs: Etcdserverpb_WatchCancelRequest) -> Bool {
     if lhs.watchID != rhs.watchID {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -3597,29 +3597,29 @@ nonisolated extension Etcdserverpb_WatchCancelRequest: SwiftProtobuf.Message, Sw
 }
 
 nonisolated extension Etcdserverpb_WatchProgressRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".WatchProgressRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+  public static let protoMessageName: String = _protobuf_package + ".WatchProgressRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap()
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     // Load everything into unknown fields
     while try decoder.nextFieldNumber() != nil {}
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_WatchProgressRequest, rhs: Etcdserverpb_WatchProgressRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_WatchProgressRequest, rhs: Etcdserverpb_WatchProgressRequest) -> Bool {
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
 }
 
 nonisolated extension Etcdserverpb_WatchResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".WatchResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{3}watch_id\0\u{1}created\0\u{1}canceled\0\u{3}compact_revision\0\u{3}cancel_reason\0\u{1}fragment\0\u{2}\u{4}events\0")
+  public static let protoMessageName: String = _protobuf_package + ".WatchResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{3}watch_id\0\u{1}created\0\u{1}canceled\0\u{3}compact_revision\0\u{3}cancel_reason\0\u{1}fragment\0\u{2}\u{4}events\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -3638,7 +3638,7 @@ nonisolated extension Etcdserverpb_WatchResponse: SwiftProtobuf.Message, SwiftPr
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -3670,7 +3670,7 @@ nonisolated extension Etcdserverpb_WatchResponse: SwiftProtobuf.Message, SwiftPr
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_WatchResponse, rhs: Etcdserverpb_WatchResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_WatchResponse, rhs: Etcdserverpb_WatchResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.watchID != rhs.watchID {return false}
     if lhs.created != rhs.created {return false}
@@ -3685,10 +3685,10 @@ nonisolated extension Etcdserverpb_WatchResponse: SwiftProtobuf.Message, SwiftPr
 }
 
 nonisolated extension Etcdserverpb_LeaseGrantRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".LeaseGrantRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}TTL\0\u{1}ID\0")
+  public static let protoMessageName: String = _protobuf_package + ".LeaseGrantRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}TTL\0\u{1}ID\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -3701,7 +3701,7 @@ nonisolated extension Etcdserverpb_LeaseGrantRequest: SwiftProtobuf.Message, Swi
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if self.ttl != 0 {
       try visitor.visitSingularInt64Field(value: self.ttl, fieldNumber: 1)
     }
@@ -3711,7 +3711,7 @@ nonisolated extension Etcdserverpb_LeaseGrantRequest: SwiftProtobuf.Message, Swi
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_LeaseGrantRequest, rhs: Etcdserverpb_LeaseGrantRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_LeaseGrantRequest, rhs: Etcdserverpb_LeaseGrantRequest) -> Bool {
     if lhs.ttl != rhs.ttl {return false}
     if lhs.id != rhs.id {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -3720,10 +3720,10 @@ nonisolated extension Etcdserverpb_LeaseGrantRequest: SwiftProtobuf.Message, Swi
 }
 
 nonisolated extension Etcdserverpb_LeaseGrantResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".LeaseGrantResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}ID\0\u{1}TTL\0\u{1}error\0")
+  public static let protoMessageName: String = _protobuf_package + ".LeaseGrantResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}ID\0\u{1}TTL\0\u{1}error\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -3738,7 +3738,7 @@ nonisolated extension Etcdserverpb_LeaseGrantResponse: SwiftProtobuf.Message, Sw
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -3758,7 +3758,7 @@ nonisolated extension Etcdserverpb_LeaseGrantResponse: SwiftProtobuf.Message, Sw
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_LeaseGrantResponse, rhs: Etcdserverpb_LeaseGrantResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_LeaseGrantResponse, rhs: Etcdserverpb_LeaseGrantResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.id != rhs.id {return false}
     if lhs.ttl != rhs.ttl {return false}
@@ -3769,10 +3769,10 @@ nonisolated extension Etcdserverpb_LeaseGrantResponse: SwiftProtobuf.Message, Sw
 }
 
 nonisolated extension Etcdserverpb_LeaseRevokeRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".LeaseRevokeRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}ID\0")
+  public static let protoMessageName: String = _protobuf_package + ".LeaseRevokeRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}ID\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -3784,14 +3784,14 @@ nonisolated extension Etcdserverpb_LeaseRevokeRequest: SwiftProtobuf.Message, Sw
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if self.id != 0 {
       try visitor.visitSingularInt64Field(value: self.id, fieldNumber: 1)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_LeaseRevokeRequest, rhs: Etcdserverpb_LeaseRevokeRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_LeaseRevokeRequest, rhs: Etcdserverpb_LeaseRevokeRequest) -> Bool {
     if lhs.id != rhs.id {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -3799,10 +3799,10 @@ nonisolated extension Etcdserverpb_LeaseRevokeRequest: SwiftProtobuf.Message, Sw
 }
 
 nonisolated extension Etcdserverpb_LeaseRevokeResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".LeaseRevokeResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
+  public static let protoMessageName: String = _protobuf_package + ".LeaseRevokeResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -3814,7 +3814,7 @@ nonisolated extension Etcdserverpb_LeaseRevokeResponse: SwiftProtobuf.Message, S
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -3825,7 +3825,7 @@ nonisolated extension Etcdserverpb_LeaseRevokeResponse: SwiftProtobuf.Message, S
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_LeaseRevokeResponse, rhs: Etcdserverpb_LeaseRevokeResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_LeaseRevokeResponse, rhs: Etcdserverpb_LeaseRevokeResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -3833,10 +3833,10 @@ nonisolated extension Etcdserverpb_LeaseRevokeResponse: SwiftProtobuf.Message, S
 }
 
 nonisolated extension Etcdserverpb_LeaseKeepAliveRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".LeaseKeepAliveRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}ID\0")
+  public static let protoMessageName: String = _protobuf_package + ".LeaseKeepAliveRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}ID\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -3848,14 +3848,14 @@ nonisolated extension Etcdserverpb_LeaseKeepAliveRequest: SwiftProtobuf.Message,
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if self.id != 0 {
       try visitor.visitSingularInt64Field(value: self.id, fieldNumber: 1)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_LeaseKeepAliveRequest, rhs: Etcdserverpb_LeaseKeepAliveRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_LeaseKeepAliveRequest, rhs: Etcdserverpb_LeaseKeepAliveRequest) -> Bool {
     if lhs.id != rhs.id {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -3863,10 +3863,10 @@ nonisolated extension Etcdserverpb_LeaseKeepAliveRequest: SwiftProtobuf.Message,
 }
 
 nonisolated extension Etcdserverpb_LeaseKeepAliveResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".LeaseKeepAliveResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}ID\0\u{1}TTL\0")
+  public static let protoMessageName: String = _protobuf_package + ".LeaseKeepAliveResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}ID\0\u{1}TTL\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -3880,7 +3880,7 @@ nonisolated extension Etcdserverpb_LeaseKeepAliveResponse: SwiftProtobuf.Message
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -3897,7 +3897,7 @@ nonisolated extension Etcdserverpb_LeaseKeepAliveResponse: SwiftProtobuf.Message
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_LeaseKeepAliveResponse, rhs: Etcdserverpb_LeaseKeepAliveResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_LeaseKeepAliveResponse, rhs: Etcdserverpb_LeaseKeepAliveResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.id != rhs.id {return false}
     if lhs.ttl != rhs.ttl {return false}
@@ -3907,10 +3907,10 @@ nonisolated extension Etcdserverpb_LeaseKeepAliveResponse: SwiftProtobuf.Message
 }
 
 nonisolated extension Etcdserverpb_LeaseTimeToLiveRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".LeaseTimeToLiveRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}ID\0\u{1}keys\0")
+  public static let protoMessageName: String = _protobuf_package + ".LeaseTimeToLiveRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}ID\0\u{1}keys\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -3923,7 +3923,7 @@ nonisolated extension Etcdserverpb_LeaseTimeToLiveRequest: SwiftProtobuf.Message
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if self.id != 0 {
       try visitor.visitSingularInt64Field(value: self.id, fieldNumber: 1)
     }
@@ -3933,7 +3933,7 @@ nonisolated extension Etcdserverpb_LeaseTimeToLiveRequest: SwiftProtobuf.Message
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_LeaseTimeToLiveRequest, rhs: Etcdserverpb_LeaseTimeToLiveRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_LeaseTimeToLiveRequest, rhs: Etcdserverpb_LeaseTimeToLiveRequest) -> Bool {
     if lhs.id != rhs.id {return false}
     if lhs.keys != rhs.keys {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -3942,10 +3942,10 @@ nonisolated extension Etcdserverpb_LeaseTimeToLiveRequest: SwiftProtobuf.Message
 }
 
 nonisolated extension Etcdserverpb_LeaseTimeToLiveResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".LeaseTimeToLiveResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}ID\0\u{1}TTL\0\u{1}grantedTTL\0\u{1}keys\0")
+  public static let protoMessageName: String = _protobuf_package + ".LeaseTimeToLiveResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}ID\0\u{1}TTL\0\u{1}grantedTTL\0\u{1}keys\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -3961,7 +3961,7 @@ nonisolated extension Etcdserverpb_LeaseTimeToLiveResponse: SwiftProtobuf.Messag
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -3984,7 +3984,7 @@ nonisolated extension Etcdserverpb_LeaseTimeToLiveResponse: SwiftProtobuf.Messag
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_LeaseTimeToLiveResponse, rhs: Etcdserverpb_LeaseTimeToLiveResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_LeaseTimeToLiveResponse, rhs: Etcdserverpb_LeaseTimeToLiveResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.id != rhs.id {return false}
     if lhs.ttl != rhs.ttl {return false}
@@ -3996,29 +3996,29 @@ nonisolated extension Etcdserverpb_LeaseTimeToLiveResponse: SwiftProtobuf.Messag
 }
 
 nonisolated extension Etcdserverpb_LeaseLeasesRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".LeaseLeasesRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+  public static let protoMessageName: String = _protobuf_package + ".LeaseLeasesRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap()
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     // Load everything into unknown fields
     while try decoder.nextFieldNumber() != nil {}
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_LeaseLeasesRequest, rhs: Etcdserverpb_LeaseLeasesRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_LeaseLeasesRequest, rhs: Etcdserverpb_LeaseLeasesRequest) -> Bool {
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
 }
 
 nonisolated extension Etcdserverpb_LeaseStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".LeaseStatus"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}ID\0")
+  public static let protoMessageName: String = _protobuf_package + ".LeaseStatus"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}ID\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -4030,14 +4030,14 @@ nonisolated extension Etcdserverpb_LeaseStatus: SwiftProtobuf.Message, SwiftProt
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if self.id != 0 {
       try visitor.visitSingularInt64Field(value: self.id, fieldNumber: 1)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_LeaseStatus, rhs: Etcdserverpb_LeaseStatus) -> Bool {
+  public static func ==(lhs: Etcdserverpb_LeaseStatus, rhs: Etcdserverpb_LeaseStatus) -> Bool {
     if lhs.id != rhs.id {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -4045,10 +4045,10 @@ nonisolated extension Etcdserverpb_LeaseStatus: SwiftProtobuf.Message, SwiftProt
 }
 
 nonisolated extension Etcdserverpb_LeaseLeasesResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".LeaseLeasesResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}leases\0")
+  public static let protoMessageName: String = _protobuf_package + ".LeaseLeasesResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}leases\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -4061,7 +4061,7 @@ nonisolated extension Etcdserverpb_LeaseLeasesResponse: SwiftProtobuf.Message, S
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -4075,7 +4075,7 @@ nonisolated extension Etcdserverpb_LeaseLeasesResponse: SwiftProtobuf.Message, S
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_LeaseLeasesResponse, rhs: Etcdserverpb_LeaseLeasesResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_LeaseLeasesResponse, rhs: Etcdserverpb_LeaseLeasesResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.leases != rhs.leases {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -4084,10 +4084,10 @@ nonisolated extension Etcdserverpb_LeaseLeasesResponse: SwiftProtobuf.Message, S
 }
 
 nonisolated extension Etcdserverpb_LeaseCheckpoint: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".LeaseCheckpoint"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}ID\0\u{3}remaining_TTL\0")
+  public static let protoMessageName: String = _protobuf_package + ".LeaseCheckpoint"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}ID\0\u{3}remaining_TTL\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -4100,7 +4100,7 @@ nonisolated extension Etcdserverpb_LeaseCheckpoint: SwiftProtobuf.Message, Swift
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if self.id != 0 {
       try visitor.visitSingularInt64Field(value: self.id, fieldNumber: 1)
     }
@@ -4110,7 +4110,7 @@ nonisolated extension Etcdserverpb_LeaseCheckpoint: SwiftProtobuf.Message, Swift
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_LeaseCheckpoint, rhs: Etcdserverpb_LeaseCheckpoint) -> Bool {
+  public static func ==(lhs: Etcdserverpb_LeaseCheckpoint, rhs: Etcdserverpb_LeaseCheckpoint) -> Bool {
     if lhs.id != rhs.id {return false}
     if lhs.remainingTtl != rhs.remainingTtl {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -4119,10 +4119,10 @@ nonisolated extension Etcdserverpb_LeaseCheckpoint: SwiftProtobuf.Message, Swift
 }
 
 nonisolated extension Etcdserverpb_LeaseCheckpointRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".LeaseCheckpointRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}checkpoints\0")
+  public static let protoMessageName: String = _protobuf_package + ".LeaseCheckpointRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}checkpoints\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -4134,14 +4134,14 @@ nonisolated extension Etcdserverpb_LeaseCheckpointRequest: SwiftProtobuf.Message
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if !self.checkpoints.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.checkpoints, fieldNumber: 1)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_LeaseCheckpointRequest, rhs: Etcdserverpb_LeaseCheckpointRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_LeaseCheckpointRequest, rhs: Etcdserverpb_LeaseCheckpointRequest) -> Bool {
     if lhs.checkpoints != rhs.checkpoints {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -4149,10 +4149,10 @@ nonisolated extension Etcdserverpb_LeaseCheckpointRequest: SwiftProtobuf.Message
 }
 
 nonisolated extension Etcdserverpb_LeaseCheckpointResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".LeaseCheckpointResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
+  public static let protoMessageName: String = _protobuf_package + ".LeaseCheckpointResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -4164,7 +4164,7 @@ nonisolated extension Etcdserverpb_LeaseCheckpointResponse: SwiftProtobuf.Messag
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -4175,7 +4175,7 @@ nonisolated extension Etcdserverpb_LeaseCheckpointResponse: SwiftProtobuf.Messag
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_LeaseCheckpointResponse, rhs: Etcdserverpb_LeaseCheckpointResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_LeaseCheckpointResponse, rhs: Etcdserverpb_LeaseCheckpointResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -4183,10 +4183,10 @@ nonisolated extension Etcdserverpb_LeaseCheckpointResponse: SwiftProtobuf.Messag
 }
 
 nonisolated extension Etcdserverpb_Member: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".Member"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}ID\0\u{1}name\0\u{1}peerURLs\0\u{1}clientURLs\0\u{1}isLearner\0")
+  public static let protoMessageName: String = _protobuf_package + ".Member"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}ID\0\u{1}name\0\u{1}peerURLs\0\u{1}clientURLs\0\u{1}isLearner\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -4202,7 +4202,7 @@ nonisolated extension Etcdserverpb_Member: SwiftProtobuf.Message, SwiftProtobuf.
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if self.id != 0 {
       try visitor.visitSingularUInt64Field(value: self.id, fieldNumber: 1)
     }
@@ -4221,7 +4221,7 @@ nonisolated extension Etcdserverpb_Member: SwiftProtobuf.Message, SwiftProtobuf.
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_Member, rhs: Etcdserverpb_Member) -> Bool {
+  public static func ==(lhs: Etcdserverpb_Member, rhs: Etcdserverpb_Member) -> Bool {
     if lhs.id != rhs.id {return false}
     if lhs.name != rhs.name {return false}
     if lhs.peerUrls != rhs.peerUrls {return false}
@@ -4233,10 +4233,10 @@ nonisolated extension Etcdserverpb_Member: SwiftProtobuf.Message, SwiftProtobuf.
 }
 
 nonisolated extension Etcdserverpb_MemberAddRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".MemberAddRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}peerURLs\0\u{1}isLearner\0")
+  public static let protoMessageName: String = _protobuf_package + ".MemberAddRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}peerURLs\0\u{1}isLearner\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -4249,7 +4249,7 @@ nonisolated extension Etcdserverpb_MemberAddRequest: SwiftProtobuf.Message, Swif
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if !self.peerUrls.isEmpty {
       try visitor.visitRepeatedStringField(value: self.peerUrls, fieldNumber: 1)
     }
@@ -4259,7 +4259,7 @@ nonisolated extension Etcdserverpb_MemberAddRequest: SwiftProtobuf.Message, Swif
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_MemberAddRequest, rhs: Etcdserverpb_MemberAddRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_MemberAddRequest, rhs: Etcdserverpb_MemberAddRequest) -> Bool {
     if lhs.peerUrls != rhs.peerUrls {return false}
     if lhs.isLearner != rhs.isLearner {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -4268,10 +4268,10 @@ nonisolated extension Etcdserverpb_MemberAddRequest: SwiftProtobuf.Message, Swif
 }
 
 nonisolated extension Etcdserverpb_MemberAddResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".MemberAddResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}member\0\u{1}members\0")
+  public static let protoMessageName: String = _protobuf_package + ".MemberAddResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}member\0\u{1}members\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -4285,7 +4285,7 @@ nonisolated extension Etcdserverpb_MemberAddResponse: SwiftProtobuf.Message, Swi
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -4302,7 +4302,7 @@ nonisolated extension Etcdserverpb_MemberAddResponse: SwiftProtobuf.Message, Swi
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_MemberAddResponse, rhs: Etcdserverpb_MemberAddResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_MemberAddResponse, rhs: Etcdserverpb_MemberAddResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs._member != rhs._member {return false}
     if lhs.members != rhs.members {return false}
@@ -4312,10 +4312,10 @@ nonisolated extension Etcdserverpb_MemberAddResponse: SwiftProtobuf.Message, Swi
 }
 
 nonisolated extension Etcdserverpb_MemberRemoveRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".MemberRemoveRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}ID\0")
+  public static let protoMessageName: String = _protobuf_package + ".MemberRemoveRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}ID\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -4327,14 +4327,14 @@ nonisolated extension Etcdserverpb_MemberRemoveRequest: SwiftProtobuf.Message, S
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if self.id != 0 {
       try visitor.visitSingularUInt64Field(value: self.id, fieldNumber: 1)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_MemberRemoveRequest, rhs: Etcdserverpb_MemberRemoveRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_MemberRemoveRequest, rhs: Etcdserverpb_MemberRemoveRequest) -> Bool {
     if lhs.id != rhs.id {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -4342,10 +4342,10 @@ nonisolated extension Etcdserverpb_MemberRemoveRequest: SwiftProtobuf.Message, S
 }
 
 nonisolated extension Etcdserverpb_MemberRemoveResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".MemberRemoveResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}members\0")
+  public static let protoMessageName: String = _protobuf_package + ".MemberRemoveResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}members\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -4358,7 +4358,7 @@ nonisolated extension Etcdserverpb_MemberRemoveResponse: SwiftProtobuf.Message, 
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -4372,7 +4372,7 @@ nonisolated extension Etcdserverpb_MemberRemoveResponse: SwiftProtobuf.Message, 
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_MemberRemoveResponse, rhs: Etcdserverpb_MemberRemoveResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_MemberRemoveResponse, rhs: Etcdserverpb_MemberRemoveResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.members != rhs.members {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -4381,10 +4381,10 @@ nonisolated extension Etcdserverpb_MemberRemoveResponse: SwiftProtobuf.Message, 
 }
 
 nonisolated extension Etcdserverpb_MemberUpdateRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".MemberUpdateRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}ID\0\u{1}peerURLs\0")
+  public static let protoMessageName: String = _protobuf_package + ".MemberUpdateRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}ID\0\u{1}peerURLs\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -4397,7 +4397,7 @@ nonisolated extension Etcdserverpb_MemberUpdateRequest: SwiftProtobuf.Message, S
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if self.id != 0 {
       try visitor.visitSingularUInt64Field(value: self.id, fieldNumber: 1)
     }
@@ -4407,7 +4407,7 @@ nonisolated extension Etcdserverpb_MemberUpdateRequest: SwiftProtobuf.Message, S
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_MemberUpdateRequest, rhs: Etcdserverpb_MemberUpdateRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_MemberUpdateRequest, rhs: Etcdserverpb_MemberUpdateRequest) -> Bool {
     if lhs.id != rhs.id {return false}
     if lhs.peerUrls != rhs.peerUrls {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -4416,10 +4416,10 @@ nonisolated extension Etcdserverpb_MemberUpdateRequest: SwiftProtobuf.Message, S
 }
 
 nonisolated extension Etcdserverpb_MemberUpdateResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".MemberUpdateResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}members\0")
+  public static let protoMessageName: String = _protobuf_package + ".MemberUpdateResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}members\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -4432,7 +4432,7 @@ nonisolated extension Etcdserverpb_MemberUpdateResponse: SwiftProtobuf.Message, 
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -4446,7 +4446,7 @@ nonisolated extension Etcdserverpb_MemberUpdateResponse: SwiftProtobuf.Message, 
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_MemberUpdateResponse, rhs: Etcdserverpb_MemberUpdateResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_MemberUpdateResponse, rhs: Etcdserverpb_MemberUpdateResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.members != rhs.members {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -4455,10 +4455,10 @@ nonisolated extension Etcdserverpb_MemberUpdateResponse: SwiftProtobuf.Message, 
 }
 
 nonisolated extension Etcdserverpb_MemberListRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".MemberListRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}linearizable\0")
+  public static let protoMessageName: String = _protobuf_package + ".MemberListRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}linearizable\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -4470,14 +4470,14 @@ nonisolated extension Etcdserverpb_MemberListRequest: SwiftProtobuf.Message, Swi
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if self.linearizable != false {
       try visitor.visitSingularBoolField(value: self.linearizable, fieldNumber: 1)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_MemberListRequest, rhs: Etcdserverpb_MemberListRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_MemberListRequest, rhs: Etcdserverpb_MemberListRequest) -> Bool {
     if lhs.linearizable != rhs.linearizable {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -4485,10 +4485,10 @@ nonisolated extension Etcdserverpb_MemberListRequest: SwiftProtobuf.Message, Swi
 }
 
 nonisolated extension Etcdserverpb_MemberListResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".MemberListResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}members\0")
+  public static let protoMessageName: String = _protobuf_package + ".MemberListResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}members\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -4501,7 +4501,7 @@ nonisolated extension Etcdserverpb_MemberListResponse: SwiftProtobuf.Message, Sw
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -4515,7 +4515,7 @@ nonisolated extension Etcdserverpb_MemberListResponse: SwiftProtobuf.Message, Sw
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_MemberListResponse, rhs: Etcdserverpb_MemberListResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_MemberListResponse, rhs: Etcdserverpb_MemberListResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.members != rhs.members {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -4524,10 +4524,10 @@ nonisolated extension Etcdserverpb_MemberListResponse: SwiftProtobuf.Message, Sw
 }
 
 nonisolated extension Etcdserverpb_MemberPromoteRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".MemberPromoteRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}ID\0")
+  public static let protoMessageName: String = _protobuf_package + ".MemberPromoteRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}ID\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -4539,14 +4539,14 @@ nonisolated extension Etcdserverpb_MemberPromoteRequest: SwiftProtobuf.Message, 
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if self.id != 0 {
       try visitor.visitSingularUInt64Field(value: self.id, fieldNumber: 1)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_MemberPromoteRequest, rhs: Etcdserverpb_MemberPromoteRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_MemberPromoteRequest, rhs: Etcdserverpb_MemberPromoteRequest) -> Bool {
     if lhs.id != rhs.id {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -4554,10 +4554,10 @@ nonisolated extension Etcdserverpb_MemberPromoteRequest: SwiftProtobuf.Message, 
 }
 
 nonisolated extension Etcdserverpb_MemberPromoteResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".MemberPromoteResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}members\0")
+  public static let protoMessageName: String = _protobuf_package + ".MemberPromoteResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}members\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -4570,7 +4570,7 @@ nonisolated extension Etcdserverpb_MemberPromoteResponse: SwiftProtobuf.Message,
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -4584,7 +4584,7 @@ nonisolated extension Etcdserverpb_MemberPromoteResponse: SwiftProtobuf.Message,
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_MemberPromoteResponse, rhs: Etcdserverpb_MemberPromoteResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_MemberPromoteResponse, rhs: Etcdserverpb_MemberPromoteResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.members != rhs.members {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -4593,10 +4593,10 @@ nonisolated extension Etcdserverpb_MemberPromoteResponse: SwiftProtobuf.Message,
 }
 
 nonisolated extension Etcdserverpb_AlarmRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".AlarmRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}action\0\u{1}memberID\0\u{1}alarm\0")
+  public static let protoMessageName: String = _protobuf_package + ".AlarmRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}action\0\u{1}memberID\0\u{1}alarm\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -4610,7 +4610,7 @@ nonisolated extension Etcdserverpb_AlarmRequest: SwiftProtobuf.Message, SwiftPro
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if self.action != .get {
       try visitor.visitSingularEnumField(value: self.action, fieldNumber: 1)
     }
@@ -4623,7 +4623,7 @@ nonisolated extension Etcdserverpb_AlarmRequest: SwiftProtobuf.Message, SwiftPro
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_AlarmRequest, rhs: Etcdserverpb_AlarmRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_AlarmRequest, rhs: Etcdserverpb_AlarmRequest) -> Bool {
     if lhs.action != rhs.action {return false}
     if lhs.memberID != rhs.memberID {return false}
     if lhs.alarm != rhs.alarm {return false}
@@ -4633,14 +4633,14 @@ nonisolated extension Etcdserverpb_AlarmRequest: SwiftProtobuf.Message, SwiftPro
 }
 
 nonisolated extension Etcdserverpb_AlarmRequest.AlarmAction: SwiftProtobuf._ProtoNameProviding {
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0GET\0\u{1}ACTIVATE\0\u{1}DEACTIVATE\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0GET\0\u{1}ACTIVATE\0\u{1}DEACTIVATE\0")
 }
 
 nonisolated extension Etcdserverpb_AlarmMember: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".AlarmMember"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}memberID\0\u{1}alarm\0")
+  public static let protoMessageName: String = _protobuf_package + ".AlarmMember"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}memberID\0\u{1}alarm\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -4653,7 +4653,7 @@ nonisolated extension Etcdserverpb_AlarmMember: SwiftProtobuf.Message, SwiftProt
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if self.memberID != 0 {
       try visitor.visitSingularUInt64Field(value: self.memberID, fieldNumber: 1)
     }
@@ -4663,7 +4663,7 @@ nonisolated extension Etcdserverpb_AlarmMember: SwiftProtobuf.Message, SwiftProt
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_AlarmMember, rhs: Etcdserverpb_AlarmMember) -> Bool {
+  public static func ==(lhs: Etcdserverpb_AlarmMember, rhs: Etcdserverpb_AlarmMember) -> Bool {
     if lhs.memberID != rhs.memberID {return false}
     if lhs.alarm != rhs.alarm {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -4672,10 +4672,10 @@ nonisolated extension Etcdserverpb_AlarmMember: SwiftProtobuf.Message, SwiftProt
 }
 
 nonisolated extension Etcdserverpb_AlarmResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".AlarmResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}alarms\0")
+  public static let protoMessageName: String = _protobuf_package + ".AlarmResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}alarms\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -4688,7 +4688,7 @@ nonisolated extension Etcdserverpb_AlarmResponse: SwiftProtobuf.Message, SwiftPr
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -4702,7 +4702,7 @@ nonisolated extension Etcdserverpb_AlarmResponse: SwiftProtobuf.Message, SwiftPr
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_AlarmResponse, rhs: Etcdserverpb_AlarmResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_AlarmResponse, rhs: Etcdserverpb_AlarmResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.alarms != rhs.alarms {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -4711,27 +4711,27 @@ nonisolated extension Etcdserverpb_AlarmResponse: SwiftProtobuf.Message, SwiftPr
 }
 
 nonisolated extension Etcdserverpb_StatusRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".StatusRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+  public static let protoMessageName: String = _protobuf_package + ".StatusRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap()
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     // Load everything into unknown fields
     while try decoder.nextFieldNumber() != nil {}
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_StatusRequest, rhs: Etcdserverpb_StatusRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_StatusRequest, rhs: Etcdserverpb_StatusRequest) -> Bool {
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
 }
 
 nonisolated extension Etcdserverpb_StatusResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".StatusResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}version\0\u{1}dbSize\0\u{1}leader\0\u{1}raftIndex\0\u{1}raftTerm\0\u{1}raftAppliedIndex\0\u{1}errors\0\u{1}dbSizeInUse\0\u{1}isLearner\0\u{1}storageVersion\0\u{1}dbSizeQuota\0\u{1}downgradeInfo\0")
+  public static let protoMessageName: String = _protobuf_package + ".StatusResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}version\0\u{1}dbSize\0\u{1}leader\0\u{1}raftIndex\0\u{1}raftTerm\0\u{1}raftAppliedIndex\0\u{1}errors\0\u{1}dbSizeInUse\0\u{1}isLearner\0\u{1}storageVersion\0\u{1}dbSizeQuota\0\u{1}downgradeInfo\0")
 
   fileprivate class _StorageClass {
     var _header: Etcdserverpb_ResponseHeader? = nil
@@ -4780,7 +4780,7 @@ nonisolated extension Etcdserverpb_StatusResponse: SwiftProtobuf.Message, SwiftP
     return _storage
   }
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     _ = _uniqueStorage()
     try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
       while let fieldNumber = try decoder.nextFieldNumber() {
@@ -4807,7 +4807,7 @@ nonisolated extension Etcdserverpb_StatusResponse: SwiftProtobuf.Message, SwiftP
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every if/case branch local when no optimizations
@@ -4856,7 +4856,7 @@ nonisolated extension Etcdserverpb_StatusResponse: SwiftProtobuf.Message, SwiftP
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_StatusResponse, rhs: Etcdserverpb_StatusResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_StatusResponse, rhs: Etcdserverpb_StatusResponse) -> Bool {
     if lhs._storage !== rhs._storage {
       let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
         let _storage = _args.0
@@ -4884,10 +4884,10 @@ nonisolated extension Etcdserverpb_StatusResponse: SwiftProtobuf.Message, SwiftP
 }
 
 nonisolated extension Etcdserverpb_DowngradeInfo: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".DowngradeInfo"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}enabled\0\u{1}targetVersion\0")
+  public static let protoMessageName: String = _protobuf_package + ".DowngradeInfo"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}enabled\0\u{1}targetVersion\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -4900,7 +4900,7 @@ nonisolated extension Etcdserverpb_DowngradeInfo: SwiftProtobuf.Message, SwiftPr
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if self.enabled != false {
       try visitor.visitSingularBoolField(value: self.enabled, fieldNumber: 1)
     }
@@ -4910,7 +4910,7 @@ nonisolated extension Etcdserverpb_DowngradeInfo: SwiftProtobuf.Message, SwiftPr
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_DowngradeInfo, rhs: Etcdserverpb_DowngradeInfo) -> Bool {
+  public static func ==(lhs: Etcdserverpb_DowngradeInfo, rhs: Etcdserverpb_DowngradeInfo) -> Bool {
     if lhs.enabled != rhs.enabled {return false}
     if lhs.targetVersion != rhs.targetVersion {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -4919,29 +4919,29 @@ nonisolated extension Etcdserverpb_DowngradeInfo: SwiftProtobuf.Message, SwiftPr
 }
 
 nonisolated extension Etcdserverpb_DefragmentRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".DefragmentRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+  public static let protoMessageName: String = _protobuf_package + ".DefragmentRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap()
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     // Load everything into unknown fields
     while try decoder.nextFieldNumber() != nil {}
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_DefragmentRequest, rhs: Etcdserverpb_DefragmentRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_DefragmentRequest, rhs: Etcdserverpb_DefragmentRequest) -> Bool {
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
 }
 
 nonisolated extension Etcdserverpb_DefragmentResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".DefragmentResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
+  public static let protoMessageName: String = _protobuf_package + ".DefragmentResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -4953,7 +4953,7 @@ nonisolated extension Etcdserverpb_DefragmentResponse: SwiftProtobuf.Message, Sw
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -4964,7 +4964,7 @@ nonisolated extension Etcdserverpb_DefragmentResponse: SwiftProtobuf.Message, Sw
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_DefragmentResponse, rhs: Etcdserverpb_DefragmentResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_DefragmentResponse, rhs: Etcdserverpb_DefragmentResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -4972,29 +4972,29 @@ nonisolated extension Etcdserverpb_DefragmentResponse: SwiftProtobuf.Message, Sw
 }
 
 nonisolated extension Etcdserverpb_HashRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".HashRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+  public static let protoMessageName: String = _protobuf_package + ".HashRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap()
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     // Load everything into unknown fields
     while try decoder.nextFieldNumber() != nil {}
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_HashRequest, rhs: Etcdserverpb_HashRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_HashRequest, rhs: Etcdserverpb_HashRequest) -> Bool {
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
 }
 
 nonisolated extension Etcdserverpb_HashResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".HashResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}hash\0")
+  public static let protoMessageName: String = _protobuf_package + ".HashResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}hash\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -5007,7 +5007,7 @@ nonisolated extension Etcdserverpb_HashResponse: SwiftProtobuf.Message, SwiftPro
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -5021,7 +5021,7 @@ nonisolated extension Etcdserverpb_HashResponse: SwiftProtobuf.Message, SwiftPro
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_HashResponse, rhs: Etcdserverpb_HashResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_HashResponse, rhs: Etcdserverpb_HashResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.hash != rhs.hash {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -5030,10 +5030,10 @@ nonisolated extension Etcdserverpb_HashResponse: SwiftProtobuf.Message, SwiftPro
 }
 
 nonisolated extension Etcdserverpb_HashKVRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".HashKVRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}revision\0")
+  public static let protoMessageName: String = _protobuf_package + ".HashKVRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}revision\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -5045,14 +5045,14 @@ nonisolated extension Etcdserverpb_HashKVRequest: SwiftProtobuf.Message, SwiftPr
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if self.revision != 0 {
       try visitor.visitSingularInt64Field(value: self.revision, fieldNumber: 1)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_HashKVRequest, rhs: Etcdserverpb_HashKVRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_HashKVRequest, rhs: Etcdserverpb_HashKVRequest) -> Bool {
     if lhs.revision != rhs.revision {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -5060,10 +5060,10 @@ nonisolated extension Etcdserverpb_HashKVRequest: SwiftProtobuf.Message, SwiftPr
 }
 
 nonisolated extension Etcdserverpb_HashKVResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".HashKVResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}hash\0\u{3}compact_revision\0\u{3}hash_revision\0")
+  public static let protoMessageName: String = _protobuf_package + ".HashKVResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}hash\0\u{3}compact_revision\0\u{3}hash_revision\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -5078,7 +5078,7 @@ nonisolated extension Etcdserverpb_HashKVResponse: SwiftProtobuf.Message, SwiftP
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -5098,7 +5098,7 @@ nonisolated extension Etcdserverpb_HashKVResponse: SwiftProtobuf.Message, SwiftP
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_HashKVResponse, rhs: Etcdserverpb_HashKVResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_HashKVResponse, rhs: Etcdserverpb_HashKVResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.hash != rhs.hash {return false}
     if lhs.compactRevision != rhs.compactRevision {return false}
@@ -5109,29 +5109,29 @@ nonisolated extension Etcdserverpb_HashKVResponse: SwiftProtobuf.Message, SwiftP
 }
 
 nonisolated extension Etcdserverpb_SnapshotRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".SnapshotRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+  public static let protoMessageName: String = _protobuf_package + ".SnapshotRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap()
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     // Load everything into unknown fields
     while try decoder.nextFieldNumber() != nil {}
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_SnapshotRequest, rhs: Etcdserverpb_SnapshotRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_SnapshotRequest, rhs: Etcdserverpb_SnapshotRequest) -> Bool {
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
 }
 
 nonisolated extension Etcdserverpb_SnapshotResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".SnapshotResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{3}remaining_bytes\0\u{1}blob\0\u{1}version\0")
+  public static let protoMessageName: String = _protobuf_package + ".SnapshotResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{3}remaining_bytes\0\u{1}blob\0\u{1}version\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -5146,7 +5146,7 @@ nonisolated extension Etcdserverpb_SnapshotResponse: SwiftProtobuf.Message, Swif
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -5166,7 +5166,7 @@ nonisolated extension Etcdserverpb_SnapshotResponse: SwiftProtobuf.Message, Swif
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_SnapshotResponse, rhs: Etcdserverpb_SnapshotResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_SnapshotResponse, rhs: Etcdserverpb_SnapshotResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.remainingBytes != rhs.remainingBytes {return false}
     if lhs.blob != rhs.blob {return false}
@@ -5177,10 +5177,10 @@ nonisolated extension Etcdserverpb_SnapshotResponse: SwiftProtobuf.Message, Swif
 }
 
 nonisolated extension Etcdserverpb_MoveLeaderRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".MoveLeaderRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}targetID\0")
+  public static let protoMessageName: String = _protobuf_package + ".MoveLeaderRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}targetID\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -5192,14 +5192,14 @@ nonisolated extension Etcdserverpb_MoveLeaderRequest: SwiftProtobuf.Message, Swi
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if self.targetID != 0 {
       try visitor.visitSingularUInt64Field(value: self.targetID, fieldNumber: 1)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_MoveLeaderRequest, rhs: Etcdserverpb_MoveLeaderRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_MoveLeaderRequest, rhs: Etcdserverpb_MoveLeaderRequest) -> Bool {
     if lhs.targetID != rhs.targetID {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -5207,10 +5207,10 @@ nonisolated extension Etcdserverpb_MoveLeaderRequest: SwiftProtobuf.Message, Swi
 }
 
 nonisolated extension Etcdserverpb_MoveLeaderResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".MoveLeaderResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
+  public static let protoMessageName: String = _protobuf_package + ".MoveLeaderResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -5222,7 +5222,7 @@ nonisolated extension Etcdserverpb_MoveLeaderResponse: SwiftProtobuf.Message, Sw
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -5233,7 +5233,7 @@ nonisolated extension Etcdserverpb_MoveLeaderResponse: SwiftProtobuf.Message, Sw
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_MoveLeaderResponse, rhs: Etcdserverpb_MoveLeaderResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_MoveLeaderResponse, rhs: Etcdserverpb_MoveLeaderResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -5241,10 +5241,10 @@ nonisolated extension Etcdserverpb_MoveLeaderResponse: SwiftProtobuf.Message, Sw
 }
 
 nonisolated extension Etcdserverpb_DowngradeRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".DowngradeRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}action\0\u{1}version\0")
+  public static let protoMessageName: String = _protobuf_package + ".DowngradeRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}action\0\u{1}version\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -5257,7 +5257,7 @@ nonisolated extension Etcdserverpb_DowngradeRequest: SwiftProtobuf.Message, Swif
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if self.action != .validate {
       try visitor.visitSingularEnumField(value: self.action, fieldNumber: 1)
     }
@@ -5267,7 +5267,7 @@ nonisolated extension Etcdserverpb_DowngradeRequest: SwiftProtobuf.Message, Swif
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_DowngradeRequest, rhs: Etcdserverpb_DowngradeRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_DowngradeRequest, rhs: Etcdserverpb_DowngradeRequest) -> Bool {
     if lhs.action != rhs.action {return false}
     if lhs.version != rhs.version {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -5276,14 +5276,14 @@ nonisolated extension Etcdserverpb_DowngradeRequest: SwiftProtobuf.Message, Swif
 }
 
 nonisolated extension Etcdserverpb_DowngradeRequest.DowngradeAction: SwiftProtobuf._ProtoNameProviding {
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0VALIDATE\0\u{1}ENABLE\0\u{1}CANCEL\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0VALIDATE\0\u{1}ENABLE\0\u{1}CANCEL\0")
 }
 
 nonisolated extension Etcdserverpb_DowngradeResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".DowngradeResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}version\0")
+  public static let protoMessageName: String = _protobuf_package + ".DowngradeResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}version\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -5296,7 +5296,7 @@ nonisolated extension Etcdserverpb_DowngradeResponse: SwiftProtobuf.Message, Swi
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -5310,7 +5310,7 @@ nonisolated extension Etcdserverpb_DowngradeResponse: SwiftProtobuf.Message, Swi
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_DowngradeResponse, rhs: Etcdserverpb_DowngradeResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_DowngradeResponse, rhs: Etcdserverpb_DowngradeResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.version != rhs.version {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -5319,10 +5319,10 @@ nonisolated extension Etcdserverpb_DowngradeResponse: SwiftProtobuf.Message, Swi
 }
 
 nonisolated extension Etcdserverpb_DowngradeVersionTestRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".DowngradeVersionTestRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}ver\0")
+  public static let protoMessageName: String = _protobuf_package + ".DowngradeVersionTestRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}ver\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -5334,14 +5334,14 @@ nonisolated extension Etcdserverpb_DowngradeVersionTestRequest: SwiftProtobuf.Me
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if !self.ver.isEmpty {
       try visitor.visitSingularStringField(value: self.ver, fieldNumber: 1)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_DowngradeVersionTestRequest, rhs: Etcdserverpb_DowngradeVersionTestRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_DowngradeVersionTestRequest, rhs: Etcdserverpb_DowngradeVersionTestRequest) -> Bool {
     if lhs.ver != rhs.ver {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -5349,67 +5349,67 @@ nonisolated extension Etcdserverpb_DowngradeVersionTestRequest: SwiftProtobuf.Me
 }
 
 nonisolated extension Etcdserverpb_AuthEnableRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".AuthEnableRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+  public static let protoMessageName: String = _protobuf_package + ".AuthEnableRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap()
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     // Load everything into unknown fields
     while try decoder.nextFieldNumber() != nil {}
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_AuthEnableRequest, rhs: Etcdserverpb_AuthEnableRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_AuthEnableRequest, rhs: Etcdserverpb_AuthEnableRequest) -> Bool {
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
 }
 
 nonisolated extension Etcdserverpb_AuthDisableRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".AuthDisableRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+  public static let protoMessageName: String = _protobuf_package + ".AuthDisableRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap()
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     // Load everything into unknown fields
     while try decoder.nextFieldNumber() != nil {}
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_AuthDisableRequest, rhs: Etcdserverpb_AuthDisableRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_AuthDisableRequest, rhs: Etcdserverpb_AuthDisableRequest) -> Bool {
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
 }
 
 nonisolated extension Etcdserverpb_AuthStatusRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".AuthStatusRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+  public static let protoMessageName: String = _protobuf_package + ".AuthStatusRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap()
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     // Load everything into unknown fields
     while try decoder.nextFieldNumber() != nil {}
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_AuthStatusRequest, rhs: Etcdserverpb_AuthStatusRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_AuthStatusRequest, rhs: Etcdserverpb_AuthStatusRequest) -> Bool {
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
 }
 
 nonisolated extension Etcdserverpb_AuthenticateRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".AuthenticateRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}password\0")
+  public static let protoMessageName: String = _protobuf_package + ".AuthenticateRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}password\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -5422,7 +5422,7 @@ nonisolated extension Etcdserverpb_AuthenticateRequest: SwiftProtobuf.Message, S
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if !self.name.isEmpty {
       try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
     }
@@ -5432,7 +5432,7 @@ nonisolated extension Etcdserverpb_AuthenticateRequest: SwiftProtobuf.Message, S
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_AuthenticateRequest, rhs: Etcdserverpb_AuthenticateRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_AuthenticateRequest, rhs: Etcdserverpb_AuthenticateRequest) -> Bool {
     if lhs.name != rhs.name {return false}
     if lhs.password != rhs.password {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -5441,10 +5441,10 @@ nonisolated extension Etcdserverpb_AuthenticateRequest: SwiftProtobuf.Message, S
 }
 
 nonisolated extension Etcdserverpb_AuthUserAddRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".AuthUserAddRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}password\0\u{1}options\0\u{1}hashedPassword\0")
+  public static let protoMessageName: String = _protobuf_package + ".AuthUserAddRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}password\0\u{1}options\0\u{1}hashedPassword\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -5459,7 +5459,7 @@ nonisolated extension Etcdserverpb_AuthUserAddRequest: SwiftProtobuf.Message, Sw
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -5479,7 +5479,7 @@ nonisolated extension Etcdserverpb_AuthUserAddRequest: SwiftProtobuf.Message, Sw
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_AuthUserAddRequest, rhs: Etcdserverpb_AuthUserAddRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_AuthUserAddRequest, rhs: Etcdserverpb_AuthUserAddRequest) -> Bool {
     if lhs.name != rhs.name {return false}
     if lhs.password != rhs.password {return false}
     if lhs._options != rhs._options {return false}
@@ -5490,10 +5490,10 @@ nonisolated extension Etcdserverpb_AuthUserAddRequest: SwiftProtobuf.Message, Sw
 }
 
 nonisolated extension Etcdserverpb_AuthUserGetRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".AuthUserGetRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0")
+  public static let protoMessageName: String = _protobuf_package + ".AuthUserGetRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -5505,14 +5505,14 @@ nonisolated extension Etcdserverpb_AuthUserGetRequest: SwiftProtobuf.Message, Sw
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if !self.name.isEmpty {
       try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_AuthUserGetRequest, rhs: Etcdserverpb_AuthUserGetRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_AuthUserGetRequest, rhs: Etcdserverpb_AuthUserGetRequest) -> Bool {
     if lhs.name != rhs.name {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -5520,10 +5520,10 @@ nonisolated extension Etcdserverpb_AuthUserGetRequest: SwiftProtobuf.Message, Sw
 }
 
 nonisolated extension Etcdserverpb_AuthUserDeleteRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".AuthUserDeleteRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0")
+  public static let protoMessageName: String = _protobuf_package + ".AuthUserDeleteRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -5535,14 +5535,14 @@ nonisolated extension Etcdserverpb_AuthUserDeleteRequest: SwiftProtobuf.Message,
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if !self.name.isEmpty {
       try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_AuthUserDeleteRequest, rhs: Etcdserverpb_AuthUserDeleteRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_AuthUserDeleteRequest, rhs: Etcdserverpb_AuthUserDeleteRequest) -> Bool {
     if lhs.name != rhs.name {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -5550,10 +5550,10 @@ nonisolated extension Etcdserverpb_AuthUserDeleteRequest: SwiftProtobuf.Message,
 }
 
 nonisolated extension Etcdserverpb_AuthUserChangePasswordRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".AuthUserChangePasswordRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}password\0\u{1}hashedPassword\0")
+  public static let protoMessageName: String = _protobuf_package + ".AuthUserChangePasswordRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}password\0\u{1}hashedPassword\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -5567,7 +5567,7 @@ nonisolated extension Etcdserverpb_AuthUserChangePasswordRequest: SwiftProtobuf.
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if !self.name.isEmpty {
       try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
     }
@@ -5580,7 +5580,7 @@ nonisolated extension Etcdserverpb_AuthUserChangePasswordRequest: SwiftProtobuf.
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_AuthUserChangePasswordRequest, rhs: Etcdserverpb_AuthUserChangePasswordRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_AuthUserChangePasswordRequest, rhs: Etcdserverpb_AuthUserChangePasswordRequest) -> Bool {
     if lhs.name != rhs.name {return false}
     if lhs.password != rhs.password {return false}
     if lhs.hashedPassword != rhs.hashedPassword {return false}
@@ -5590,10 +5590,10 @@ nonisolated extension Etcdserverpb_AuthUserChangePasswordRequest: SwiftProtobuf.
 }
 
 nonisolated extension Etcdserverpb_AuthUserGrantRoleRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".AuthUserGrantRoleRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}user\0\u{1}role\0")
+  public static let protoMessageName: String = _protobuf_package + ".AuthUserGrantRoleRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}user\0\u{1}role\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -5606,7 +5606,7 @@ nonisolated extension Etcdserverpb_AuthUserGrantRoleRequest: SwiftProtobuf.Messa
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if !self.user.isEmpty {
       try visitor.visitSingularStringField(value: self.user, fieldNumber: 1)
     }
@@ -5616,7 +5616,7 @@ nonisolated extension Etcdserverpb_AuthUserGrantRoleRequest: SwiftProtobuf.Messa
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_AuthUserGrantRoleRequest, rhs: Etcdserverpb_AuthUserGrantRoleRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_AuthUserGrantRoleRequest, rhs: Etcdserverpb_AuthUserGrantRoleRequest) -> Bool {
     if lhs.user != rhs.user {return false}
     if lhs.role != rhs.role {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -5625,10 +5625,10 @@ nonisolated extension Etcdserverpb_AuthUserGrantRoleRequest: SwiftProtobuf.Messa
 }
 
 nonisolated extension Etcdserverpb_AuthUserRevokeRoleRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".AuthUserRevokeRoleRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}role\0")
+  public static let protoMessageName: String = _protobuf_package + ".AuthUserRevokeRoleRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}role\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -5641,7 +5641,7 @@ nonisolated extension Etcdserverpb_AuthUserRevokeRoleRequest: SwiftProtobuf.Mess
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if !self.name.isEmpty {
       try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
     }
@@ -5651,7 +5651,7 @@ nonisolated extension Etcdserverpb_AuthUserRevokeRoleRequest: SwiftProtobuf.Mess
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_AuthUserRevokeRoleRequest, rhs: Etcdserverpb_AuthUserRevokeRoleRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_AuthUserRevokeRoleRequest, rhs: Etcdserverpb_AuthUserRevokeRoleRequest) -> Bool {
     if lhs.name != rhs.name {return false}
     if lhs.role != rhs.role {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -5660,10 +5660,10 @@ nonisolated extension Etcdserverpb_AuthUserRevokeRoleRequest: SwiftProtobuf.Mess
 }
 
 nonisolated extension Etcdserverpb_AuthRoleAddRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".AuthRoleAddRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0")
+  public static let protoMessageName: String = _protobuf_package + ".AuthRoleAddRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -5675,14 +5675,14 @@ nonisolated extension Etcdserverpb_AuthRoleAddRequest: SwiftProtobuf.Message, Sw
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if !self.name.isEmpty {
       try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_AuthRoleAddRequest, rhs: Etcdserverpb_AuthRoleAddRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_AuthRoleAddRequest, rhs: Etcdserverpb_AuthRoleAddRequest) -> Bool {
     if lhs.name != rhs.name {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -5690,10 +5690,10 @@ nonisolated extension Etcdserverpb_AuthRoleAddRequest: SwiftProtobuf.Message, Sw
 }
 
 nonisolated extension Etcdserverpb_AuthRoleGetRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".AuthRoleGetRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}role\0")
+  public static let protoMessageName: String = _protobuf_package + ".AuthRoleGetRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}role\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -5705,14 +5705,14 @@ nonisolated extension Etcdserverpb_AuthRoleGetRequest: SwiftProtobuf.Message, Sw
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if !self.role.isEmpty {
       try visitor.visitSingularStringField(value: self.role, fieldNumber: 1)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_AuthRoleGetRequest, rhs: Etcdserverpb_AuthRoleGetRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_AuthRoleGetRequest, rhs: Etcdserverpb_AuthRoleGetRequest) -> Bool {
     if lhs.role != rhs.role {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -5720,48 +5720,48 @@ nonisolated extension Etcdserverpb_AuthRoleGetRequest: SwiftProtobuf.Message, Sw
 }
 
 nonisolated extension Etcdserverpb_AuthUserListRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".AuthUserListRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+  public static let protoMessageName: String = _protobuf_package + ".AuthUserListRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap()
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     // Load everything into unknown fields
     while try decoder.nextFieldNumber() != nil {}
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_AuthUserListRequest, rhs: Etcdserverpb_AuthUserListRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_AuthUserListRequest, rhs: Etcdserverpb_AuthUserListRequest) -> Bool {
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
 }
 
 nonisolated extension Etcdserverpb_AuthRoleListRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".AuthRoleListRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+  public static let protoMessageName: String = _protobuf_package + ".AuthRoleListRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap()
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     // Load everything into unknown fields
     while try decoder.nextFieldNumber() != nil {}
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_AuthRoleListRequest, rhs: Etcdserverpb_AuthRoleListRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_AuthRoleListRequest, rhs: Etcdserverpb_AuthRoleListRequest) -> Bool {
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
 }
 
 nonisolated extension Etcdserverpb_AuthRoleDeleteRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".AuthRoleDeleteRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}role\0")
+  public static let protoMessageName: String = _protobuf_package + ".AuthRoleDeleteRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}role\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -5773,14 +5773,14 @@ nonisolated extension Etcdserverpb_AuthRoleDeleteRequest: SwiftProtobuf.Message,
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if !self.role.isEmpty {
       try visitor.visitSingularStringField(value: self.role, fieldNumber: 1)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_AuthRoleDeleteRequest, rhs: Etcdserverpb_AuthRoleDeleteRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_AuthRoleDeleteRequest, rhs: Etcdserverpb_AuthRoleDeleteRequest) -> Bool {
     if lhs.role != rhs.role {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -5788,10 +5788,10 @@ nonisolated extension Etcdserverpb_AuthRoleDeleteRequest: SwiftProtobuf.Message,
 }
 
 nonisolated extension Etcdserverpb_AuthRoleGrantPermissionRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".AuthRoleGrantPermissionRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}perm\0")
+  public static let protoMessageName: String = _protobuf_package + ".AuthRoleGrantPermissionRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}perm\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -5804,7 +5804,7 @@ nonisolated extension Etcdserverpb_AuthRoleGrantPermissionRequest: SwiftProtobuf
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -5818,7 +5818,7 @@ nonisolated extension Etcdserverpb_AuthRoleGrantPermissionRequest: SwiftProtobuf
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_AuthRoleGrantPermissionRequest, rhs: Etcdserverpb_AuthRoleGrantPermissionRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_AuthRoleGrantPermissionRequest, rhs: Etcdserverpb_AuthRoleGrantPermissionRequest) -> Bool {
     if lhs.name != rhs.name {return false}
     if lhs._perm != rhs._perm {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -5827,10 +5827,10 @@ nonisolated extension Etcdserverpb_AuthRoleGrantPermissionRequest: SwiftProtobuf
 }
 
 nonisolated extension Etcdserverpb_AuthRoleRevokePermissionRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".AuthRoleRevokePermissionRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}role\0\u{1}key\0\u{3}range_end\0")
+  public static let protoMessageName: String = _protobuf_package + ".AuthRoleRevokePermissionRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}role\0\u{1}key\0\u{3}range_end\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -5844,7 +5844,7 @@ nonisolated extension Etcdserverpb_AuthRoleRevokePermissionRequest: SwiftProtobu
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if !self.role.isEmpty {
       try visitor.visitSingularStringField(value: self.role, fieldNumber: 1)
     }
@@ -5857,7 +5857,7 @@ nonisolated extension Etcdserverpb_AuthRoleRevokePermissionRequest: SwiftProtobu
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_AuthRoleRevokePermissionRequest, rhs: Etcdserverpb_AuthRoleRevokePermissionRequest) -> Bool {
+  public static func ==(lhs: Etcdserverpb_AuthRoleRevokePermissionRequest, rhs: Etcdserverpb_AuthRoleRevokePermissionRequest) -> Bool {
     if lhs.role != rhs.role {return false}
     if lhs.key != rhs.key {return false}
     if lhs.rangeEnd != rhs.rangeEnd {return false}
@@ -5867,10 +5867,10 @@ nonisolated extension Etcdserverpb_AuthRoleRevokePermissionRequest: SwiftProtobu
 }
 
 nonisolated extension Etcdserverpb_AuthEnableResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".AuthEnableResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
+  public static let protoMessageName: String = _protobuf_package + ".AuthEnableResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -5882,7 +5882,7 @@ nonisolated extension Etcdserverpb_AuthEnableResponse: SwiftProtobuf.Message, Sw
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -5893,7 +5893,7 @@ nonisolated extension Etcdserverpb_AuthEnableResponse: SwiftProtobuf.Message, Sw
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_AuthEnableResponse, rhs: Etcdserverpb_AuthEnableResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_AuthEnableResponse, rhs: Etcdserverpb_AuthEnableResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -5901,10 +5901,10 @@ nonisolated extension Etcdserverpb_AuthEnableResponse: SwiftProtobuf.Message, Sw
 }
 
 nonisolated extension Etcdserverpb_AuthDisableResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".AuthDisableResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
+  public static let protoMessageName: String = _protobuf_package + ".AuthDisableResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -5916,7 +5916,7 @@ nonisolated extension Etcdserverpb_AuthDisableResponse: SwiftProtobuf.Message, S
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -5927,7 +5927,7 @@ nonisolated extension Etcdserverpb_AuthDisableResponse: SwiftProtobuf.Message, S
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_AuthDisableResponse, rhs: Etcdserverpb_AuthDisableResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_AuthDisableResponse, rhs: Etcdserverpb_AuthDisableResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -5935,10 +5935,10 @@ nonisolated extension Etcdserverpb_AuthDisableResponse: SwiftProtobuf.Message, S
 }
 
 nonisolated extension Etcdserverpb_AuthStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".AuthStatusResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}enabled\0\u{1}authRevision\0")
+  public static let protoMessageName: String = _protobuf_package + ".AuthStatusResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}enabled\0\u{1}authRevision\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -5952,7 +5952,7 @@ nonisolated extension Etcdserverpb_AuthStatusResponse: SwiftProtobuf.Message, Sw
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -5969,7 +5969,7 @@ nonisolated extension Etcdserverpb_AuthStatusResponse: SwiftProtobuf.Message, Sw
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_AuthStatusResponse, rhs: Etcdserverpb_AuthStatusResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_AuthStatusResponse, rhs: Etcdserverpb_AuthStatusResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.enabled != rhs.enabled {return false}
     if lhs.authRevision != rhs.authRevision {return false}
@@ -5979,10 +5979,10 @@ nonisolated extension Etcdserverpb_AuthStatusResponse: SwiftProtobuf.Message, Sw
 }
 
 nonisolated extension Etcdserverpb_AuthenticateResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".AuthenticateResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}token\0")
+  public static let protoMessageName: String = _protobuf_package + ".AuthenticateResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}token\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -5995,7 +5995,7 @@ nonisolated extension Etcdserverpb_AuthenticateResponse: SwiftProtobuf.Message, 
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -6009,7 +6009,7 @@ nonisolated extension Etcdserverpb_AuthenticateResponse: SwiftProtobuf.Message, 
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_AuthenticateResponse, rhs: Etcdserverpb_AuthenticateResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_AuthenticateResponse, rhs: Etcdserverpb_AuthenticateResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.token != rhs.token {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -6018,10 +6018,10 @@ nonisolated extension Etcdserverpb_AuthenticateResponse: SwiftProtobuf.Message, 
 }
 
 nonisolated extension Etcdserverpb_AuthUserAddResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".AuthUserAddResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
+  public static let protoMessageName: String = _protobuf_package + ".AuthUserAddResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -6033,7 +6033,7 @@ nonisolated extension Etcdserverpb_AuthUserAddResponse: SwiftProtobuf.Message, S
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -6044,7 +6044,7 @@ nonisolated extension Etcdserverpb_AuthUserAddResponse: SwiftProtobuf.Message, S
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_AuthUserAddResponse, rhs: Etcdserverpb_AuthUserAddResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_AuthUserAddResponse, rhs: Etcdserverpb_AuthUserAddResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -6052,10 +6052,10 @@ nonisolated extension Etcdserverpb_AuthUserAddResponse: SwiftProtobuf.Message, S
 }
 
 nonisolated extension Etcdserverpb_AuthUserGetResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".AuthUserGetResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}roles\0")
+  public static let protoMessageName: String = _protobuf_package + ".AuthUserGetResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}roles\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -6068,7 +6068,7 @@ nonisolated extension Etcdserverpb_AuthUserGetResponse: SwiftProtobuf.Message, S
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -6082,7 +6082,7 @@ nonisolated extension Etcdserverpb_AuthUserGetResponse: SwiftProtobuf.Message, S
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_AuthUserGetResponse, rhs: Etcdserverpb_AuthUserGetResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_AuthUserGetResponse, rhs: Etcdserverpb_AuthUserGetResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.roles != rhs.roles {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -6091,10 +6091,10 @@ nonisolated extension Etcdserverpb_AuthUserGetResponse: SwiftProtobuf.Message, S
 }
 
 nonisolated extension Etcdserverpb_AuthUserDeleteResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".AuthUserDeleteResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
+  public static let protoMessageName: String = _protobuf_package + ".AuthUserDeleteResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -6106,7 +6106,7 @@ nonisolated extension Etcdserverpb_AuthUserDeleteResponse: SwiftProtobuf.Message
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -6117,7 +6117,7 @@ nonisolated extension Etcdserverpb_AuthUserDeleteResponse: SwiftProtobuf.Message
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_AuthUserDeleteResponse, rhs: Etcdserverpb_AuthUserDeleteResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_AuthUserDeleteResponse, rhs: Etcdserverpb_AuthUserDeleteResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -6125,10 +6125,10 @@ nonisolated extension Etcdserverpb_AuthUserDeleteResponse: SwiftProtobuf.Message
 }
 
 nonisolated extension Etcdserverpb_AuthUserChangePasswordResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".AuthUserChangePasswordResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
+  public static let protoMessageName: String = _protobuf_package + ".AuthUserChangePasswordResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -6140,7 +6140,7 @@ nonisolated extension Etcdserverpb_AuthUserChangePasswordResponse: SwiftProtobuf
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -6151,7 +6151,7 @@ nonisolated extension Etcdserverpb_AuthUserChangePasswordResponse: SwiftProtobuf
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_AuthUserChangePasswordResponse, rhs: Etcdserverpb_AuthUserChangePasswordResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_AuthUserChangePasswordResponse, rhs: Etcdserverpb_AuthUserChangePasswordResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -6159,10 +6159,10 @@ nonisolated extension Etcdserverpb_AuthUserChangePasswordResponse: SwiftProtobuf
 }
 
 nonisolated extension Etcdserverpb_AuthUserGrantRoleResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".AuthUserGrantRoleResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
+  public static let protoMessageName: String = _protobuf_package + ".AuthUserGrantRoleResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -6174,7 +6174,7 @@ nonisolated extension Etcdserverpb_AuthUserGrantRoleResponse: SwiftProtobuf.Mess
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -6185,7 +6185,7 @@ nonisolated extension Etcdserverpb_AuthUserGrantRoleResponse: SwiftProtobuf.Mess
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_AuthUserGrantRoleResponse, rhs: Etcdserverpb_AuthUserGrantRoleResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_AuthUserGrantRoleResponse, rhs: Etcdserverpb_AuthUserGrantRoleResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -6193,10 +6193,10 @@ nonisolated extension Etcdserverpb_AuthUserGrantRoleResponse: SwiftProtobuf.Mess
 }
 
 nonisolated extension Etcdserverpb_AuthUserRevokeRoleResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".AuthUserRevokeRoleResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
+  public static let protoMessageName: String = _protobuf_package + ".AuthUserRevokeRoleResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -6208,7 +6208,7 @@ nonisolated extension Etcdserverpb_AuthUserRevokeRoleResponse: SwiftProtobuf.Mes
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -6219,7 +6219,7 @@ nonisolated extension Etcdserverpb_AuthUserRevokeRoleResponse: SwiftProtobuf.Mes
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_AuthUserRevokeRoleResponse, rhs: Etcdserverpb_AuthUserRevokeRoleResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_AuthUserRevokeRoleResponse, rhs: Etcdserverpb_AuthUserRevokeRoleResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -6227,10 +6227,10 @@ nonisolated extension Etcdserverpb_AuthUserRevokeRoleResponse: SwiftProtobuf.Mes
 }
 
 nonisolated extension Etcdserverpb_AuthRoleAddResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".AuthRoleAddResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
+  public static let protoMessageName: String = _protobuf_package + ".AuthRoleAddResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -6242,7 +6242,7 @@ nonisolated extension Etcdserverpb_AuthRoleAddResponse: SwiftProtobuf.Message, S
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -6253,7 +6253,7 @@ nonisolated extension Etcdserverpb_AuthRoleAddResponse: SwiftProtobuf.Message, S
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_AuthRoleAddResponse, rhs: Etcdserverpb_AuthRoleAddResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_AuthRoleAddResponse, rhs: Etcdserverpb_AuthRoleAddResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -6261,10 +6261,10 @@ nonisolated extension Etcdserverpb_AuthRoleAddResponse: SwiftProtobuf.Message, S
 }
 
 nonisolated extension Etcdserverpb_AuthRoleGetResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".AuthRoleGetResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}perm\0")
+  public static let protoMessageName: String = _protobuf_package + ".AuthRoleGetResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}perm\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -6277,7 +6277,7 @@ nonisolated extension Etcdserverpb_AuthRoleGetResponse: SwiftProtobuf.Message, S
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -6291,7 +6291,7 @@ nonisolated extension Etcdserverpb_AuthRoleGetResponse: SwiftProtobuf.Message, S
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_AuthRoleGetResponse, rhs: Etcdserverpb_AuthRoleGetResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_AuthRoleGetResponse, rhs: Etcdserverpb_AuthRoleGetResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.perm != rhs.perm {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -6300,10 +6300,10 @@ nonisolated extension Etcdserverpb_AuthRoleGetResponse: SwiftProtobuf.Message, S
 }
 
 nonisolated extension Etcdserverpb_AuthRoleListResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".AuthRoleListResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}roles\0")
+  public static let protoMessageName: String = _protobuf_package + ".AuthRoleListResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}roles\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -6316,7 +6316,7 @@ nonisolated extension Etcdserverpb_AuthRoleListResponse: SwiftProtobuf.Message, 
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -6330,7 +6330,7 @@ nonisolated extension Etcdserverpb_AuthRoleListResponse: SwiftProtobuf.Message, 
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_AuthRoleListResponse, rhs: Etcdserverpb_AuthRoleListResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_AuthRoleListResponse, rhs: Etcdserverpb_AuthRoleListResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.roles != rhs.roles {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -6339,10 +6339,10 @@ nonisolated extension Etcdserverpb_AuthRoleListResponse: SwiftProtobuf.Message, 
 }
 
 nonisolated extension Etcdserverpb_AuthUserListResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".AuthUserListResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}users\0")
+  public static let protoMessageName: String = _protobuf_package + ".AuthUserListResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}users\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -6355,7 +6355,7 @@ nonisolated extension Etcdserverpb_AuthUserListResponse: SwiftProtobuf.Message, 
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -6369,7 +6369,7 @@ nonisolated extension Etcdserverpb_AuthUserListResponse: SwiftProtobuf.Message, 
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_AuthUserListResponse, rhs: Etcdserverpb_AuthUserListResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_AuthUserListResponse, rhs: Etcdserverpb_AuthUserListResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.users != rhs.users {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -6378,10 +6378,10 @@ nonisolated extension Etcdserverpb_AuthUserListResponse: SwiftProtobuf.Message, 
 }
 
 nonisolated extension Etcdserverpb_AuthRoleDeleteResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".AuthRoleDeleteResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
+  public static let protoMessageName: String = _protobuf_package + ".AuthRoleDeleteResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -6393,7 +6393,7 @@ nonisolated extension Etcdserverpb_AuthRoleDeleteResponse: SwiftProtobuf.Message
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -6404,7 +6404,7 @@ nonisolated extension Etcdserverpb_AuthRoleDeleteResponse: SwiftProtobuf.Message
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_AuthRoleDeleteResponse, rhs: Etcdserverpb_AuthRoleDeleteResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_AuthRoleDeleteResponse, rhs: Etcdserverpb_AuthRoleDeleteResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -6412,10 +6412,10 @@ nonisolated extension Etcdserverpb_AuthRoleDeleteResponse: SwiftProtobuf.Message
 }
 
 nonisolated extension Etcdserverpb_AuthRoleGrantPermissionResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".AuthRoleGrantPermissionResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
+  public static let protoMessageName: String = _protobuf_package + ".AuthRoleGrantPermissionResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -6427,7 +6427,7 @@ nonisolated extension Etcdserverpb_AuthRoleGrantPermissionResponse: SwiftProtobu
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -6438,7 +6438,7 @@ nonisolated extension Etcdserverpb_AuthRoleGrantPermissionResponse: SwiftProtobu
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_AuthRoleGrantPermissionResponse, rhs: Etcdserverpb_AuthRoleGrantPermissionResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_AuthRoleGrantPermissionResponse, rhs: Etcdserverpb_AuthRoleGrantPermissionResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -6446,10 +6446,10 @@ nonisolated extension Etcdserverpb_AuthRoleGrantPermissionResponse: SwiftProtobu
 }
 
 nonisolated extension Etcdserverpb_AuthRoleRevokePermissionResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".AuthRoleRevokePermissionResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
+  public static let protoMessageName: String = _protobuf_package + ".AuthRoleRevokePermissionResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -6461,7 +6461,7 @@ nonisolated extension Etcdserverpb_AuthRoleRevokePermissionResponse: SwiftProtob
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -6472,7 +6472,7 @@ nonisolated extension Etcdserverpb_AuthRoleRevokePermissionResponse: SwiftProtob
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Etcdserverpb_AuthRoleRevokePermissionResponse, rhs: Etcdserverpb_AuthRoleRevokePermissionResponse) -> Bool {
+  public static func ==(lhs: Etcdserverpb_AuthRoleRevokePermissionResponse, rhs: Etcdserverpb_AuthRoleRevokePermissionResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true

@@ -28,209 +28,209 @@ fileprivate nonisolated struct _GeneratedWithProtocGenSwiftVersion: SwiftProtobu
   typealias Version = _2
 }
 
-package nonisolated struct V3electionpb_CampaignRequest: Sendable {
+public nonisolated struct V3electionpb_CampaignRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Election name.
-  package var name: Data = Data()
+  public var name: Data = Data()
 
   /// Lease holding the candidacy; 0 = server grants one of 60 s.
-  package var lease: Int64 = 0
+  public var lease: Int64 = 0
 
   /// Value to proclaim on winning.
-  package var value: Data = Data()
+  public var value: Data = Data()
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct V3electionpb_CampaignResponse: Sendable {
+public nonisolated struct V3electionpb_CampaignResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
   /// Ownership handle.
-  package var leader: V3electionpb_LeaderKey {
+  public var leader: V3electionpb_LeaderKey {
     get {_leader ?? V3electionpb_LeaderKey()}
     set {_leader = newValue}
   }
   /// Returns true if `leader` has been explicitly set.
-  package var hasLeader: Bool {self._leader != nil}
+  public var hasLeader: Bool {self._leader != nil}
   /// Clears the value of `leader`. Subsequent reads from it will return its default value.
-  package mutating func clearLeader() {self._leader = nil}
+  public mutating func clearLeader() {self._leader = nil}
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
   fileprivate var _leader: V3electionpb_LeaderKey? = nil
 }
 
-package nonisolated struct V3electionpb_LeaderKey: Sendable {
+public nonisolated struct V3electionpb_LeaderKey: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Election name.
-  package var name: Data = Data()
+  public var name: Data = Data()
 
   /// Owned key.
-  package var key: Data = Data()
+  public var key: Data = Data()
 
   /// Its create_revision.
-  package var rev: Int64 = 0
+  public var rev: Int64 = 0
 
   /// Lease.
-  package var lease: Int64 = 0
+  public var lease: Int64 = 0
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct V3electionpb_LeaderRequest: Sendable {
+public nonisolated struct V3electionpb_LeaderRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Election name.
-  package var name: Data = Data()
+  public var name: Data = Data()
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 }
 
-package nonisolated struct V3electionpb_LeaderResponse: Sendable {
+public nonisolated struct V3electionpb_LeaderResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
   /// Current leader kv.
-  package var kv: Mvccpb_KeyValue {
+  public var kv: Mvccpb_KeyValue {
     get {_kv ?? Mvccpb_KeyValue()}
     set {_kv = newValue}
   }
   /// Returns true if `kv` has been explicitly set.
-  package var hasKv: Bool {self._kv != nil}
+  public var hasKv: Bool {self._kv != nil}
   /// Clears the value of `kv`. Subsequent reads from it will return its default value.
-  package mutating func clearKv() {self._kv = nil}
+  public mutating func clearKv() {self._kv = nil}
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
   fileprivate var _kv: Mvccpb_KeyValue? = nil
 }
 
-package nonisolated struct V3electionpb_ResignRequest: Sendable {
+public nonisolated struct V3electionpb_ResignRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Required.
-  package var leader: V3electionpb_LeaderKey {
+  public var leader: V3electionpb_LeaderKey {
     get {_leader ?? V3electionpb_LeaderKey()}
     set {_leader = newValue}
   }
   /// Returns true if `leader` has been explicitly set.
-  package var hasLeader: Bool {self._leader != nil}
+  public var hasLeader: Bool {self._leader != nil}
   /// Clears the value of `leader`. Subsequent reads from it will return its default value.
-  package mutating func clearLeader() {self._leader = nil}
+  public mutating func clearLeader() {self._leader = nil}
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _leader: V3electionpb_LeaderKey? = nil
 }
 
-package nonisolated struct V3electionpb_ResignResponse: Sendable {
+public nonisolated struct V3electionpb_ResignResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
 
-package nonisolated struct V3electionpb_ProclaimRequest: Sendable {
+public nonisolated struct V3electionpb_ProclaimRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Required.
-  package var leader: V3electionpb_LeaderKey {
+  public var leader: V3electionpb_LeaderKey {
     get {_leader ?? V3electionpb_LeaderKey()}
     set {_leader = newValue}
   }
   /// Returns true if `leader` has been explicitly set.
-  package var hasLeader: Bool {self._leader != nil}
+  public var hasLeader: Bool {self._leader != nil}
   /// Clears the value of `leader`. Subsequent reads from it will return its default value.
-  package mutating func clearLeader() {self._leader = nil}
+  public mutating func clearLeader() {self._leader = nil}
 
   /// New value.
-  package var value: Data = Data()
+  public var value: Data = Data()
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _leader: V3electionpb_LeaderKey? = nil
 }
 
-package nonisolated struct V3electionpb_ProclaimResponse: Sendable {
+public nonisolated struct V3electionpb_ProclaimResponse: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: Etcdserverpb_ResponseHeader {
+  public var header: Etcdserverpb_ResponseHeader {
     get {_header ?? Etcdserverpb_ResponseHeader()}
     set {_header = newValue}
   }
   /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
+  public var hasHeader: Bool {self._header != nil}
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
+  public mutating func clearHeader() {self._header = nil}
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package init() {}
+  public init() {}
 
   fileprivate var _header: Etcdserverpb_ResponseHeader? = nil
 }
@@ -240,10 +240,10 @@ package nonisolated struct V3electionpb_ProclaimResponse: Sendable {
 fileprivate nonisolated let _protobuf_package = "v3electionpb"
 
 nonisolated extension V3electionpb_CampaignRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".CampaignRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}lease\0\u{1}value\0")
+  public static let protoMessageName: String = _protobuf_package + ".CampaignRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}lease\0\u{1}value\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -257,7 +257,7 @@ nonisolated extension V3electionpb_CampaignRequest: SwiftProtobuf.Message, Swift
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if !self.name.isEmpty {
       try visitor.visitSingularBytesField(value: self.name, fieldNumber: 1)
     }
@@ -270,7 +270,7 @@ nonisolated extension V3electionpb_CampaignRequest: SwiftProtobuf.Message, Swift
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: V3electionpb_CampaignRequest, rhs: V3electionpb_CampaignRequest) -> Bool {
+  public static func ==(lhs: V3electionpb_CampaignRequest, rhs: V3electionpb_CampaignRequest) -> Bool {
     if lhs.name != rhs.name {return false}
     if lhs.lease != rhs.lease {return false}
     if lhs.value != rhs.value {return false}
@@ -280,10 +280,10 @@ nonisolated extension V3electionpb_CampaignRequest: SwiftProtobuf.Message, Swift
 }
 
 nonisolated extension V3electionpb_CampaignResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".CampaignResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}leader\0")
+  public static let protoMessageName: String = _protobuf_package + ".CampaignResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}leader\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -296,7 +296,7 @@ nonisolated extension V3electionpb_CampaignResponse: SwiftProtobuf.Message, Swif
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -310,7 +310,7 @@ nonisolated extension V3electionpb_CampaignResponse: SwiftProtobuf.Message, Swif
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: V3electionpb_CampaignResponse, rhs: V3electionpb_CampaignResponse) -> Bool {
+  public static func ==(lhs: V3electionpb_CampaignResponse, rhs: V3electionpb_CampaignResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs._leader != rhs._leader {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -319,10 +319,10 @@ nonisolated extension V3electionpb_CampaignResponse: SwiftProtobuf.Message, Swif
 }
 
 nonisolated extension V3electionpb_LeaderKey: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".LeaderKey"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}key\0\u{1}rev\0\u{1}lease\0")
+  public static let protoMessageName: String = _protobuf_package + ".LeaderKey"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}key\0\u{1}rev\0\u{1}lease\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -337,7 +337,7 @@ nonisolated extension V3electionpb_LeaderKey: SwiftProtobuf.Message, SwiftProtob
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if !self.name.isEmpty {
       try visitor.visitSingularBytesField(value: self.name, fieldNumber: 1)
     }
@@ -353,7 +353,7 @@ nonisolated extension V3electionpb_LeaderKey: SwiftProtobuf.Message, SwiftProtob
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: V3electionpb_LeaderKey, rhs: V3electionpb_LeaderKey) -> Bool {
+  public static func ==(lhs: V3electionpb_LeaderKey, rhs: V3electionpb_LeaderKey) -> Bool {
     if lhs.name != rhs.name {return false}
     if lhs.key != rhs.key {return false}
     if lhs.rev != rhs.rev {return false}
@@ -364,10 +364,10 @@ nonisolated extension V3electionpb_LeaderKey: SwiftProtobuf.Message, SwiftProtob
 }
 
 nonisolated extension V3electionpb_LeaderRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".LeaderRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0")
+  public static let protoMessageName: String = _protobuf_package + ".LeaderRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -379,14 +379,14 @@ nonisolated extension V3electionpb_LeaderRequest: SwiftProtobuf.Message, SwiftPr
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if !self.name.isEmpty {
       try visitor.visitSingularBytesField(value: self.name, fieldNumber: 1)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: V3electionpb_LeaderRequest, rhs: V3electionpb_LeaderRequest) -> Bool {
+  public static func ==(lhs: V3electionpb_LeaderRequest, rhs: V3electionpb_LeaderRequest) -> Bool {
     if lhs.name != rhs.name {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -394,10 +394,10 @@ nonisolated extension V3electionpb_LeaderRequest: SwiftProtobuf.Message, SwiftPr
 }
 
 nonisolated extension V3electionpb_LeaderResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".LeaderResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}kv\0")
+  public static let protoMessageName: String = _protobuf_package + ".LeaderResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}kv\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -410,7 +410,7 @@ nonisolated extension V3electionpb_LeaderResponse: SwiftProtobuf.Message, SwiftP
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -424,7 +424,7 @@ nonisolated extension V3electionpb_LeaderResponse: SwiftProtobuf.Message, SwiftP
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: V3electionpb_LeaderResponse, rhs: V3electionpb_LeaderResponse) -> Bool {
+  public static func ==(lhs: V3electionpb_LeaderResponse, rhs: V3electionpb_LeaderResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs._kv != rhs._kv {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -433,10 +433,10 @@ nonisolated extension V3electionpb_LeaderResponse: SwiftProtobuf.Message, SwiftP
 }
 
 nonisolated extension V3electionpb_ResignRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".ResignRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}leader\0")
+  public static let protoMessageName: String = _protobuf_package + ".ResignRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}leader\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -448,7 +448,7 @@ nonisolated extension V3electionpb_ResignRequest: SwiftProtobuf.Message, SwiftPr
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -459,7 +459,7 @@ nonisolated extension V3electionpb_ResignRequest: SwiftProtobuf.Message, SwiftPr
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: V3electionpb_ResignRequest, rhs: V3electionpb_ResignRequest) -> Bool {
+  public static func ==(lhs: V3electionpb_ResignRequest, rhs: V3electionpb_ResignRequest) -> Bool {
     if lhs._leader != rhs._leader {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -467,10 +467,10 @@ nonisolated extension V3electionpb_ResignRequest: SwiftProtobuf.Message, SwiftPr
 }
 
 nonisolated extension V3electionpb_ResignResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".ResignResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
+  public static let protoMessageName: String = _protobuf_package + ".ResignResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -482,7 +482,7 @@ nonisolated extension V3electionpb_ResignResponse: SwiftProtobuf.Message, SwiftP
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -493,7 +493,7 @@ nonisolated extension V3electionpb_ResignResponse: SwiftProtobuf.Message, SwiftP
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: V3electionpb_ResignResponse, rhs: V3electionpb_ResignResponse) -> Bool {
+  public static func ==(lhs: V3electionpb_ResignResponse, rhs: V3electionpb_ResignResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -501,10 +501,10 @@ nonisolated extension V3electionpb_ResignResponse: SwiftProtobuf.Message, SwiftP
 }
 
 nonisolated extension V3electionpb_ProclaimRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".ProclaimRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}leader\0\u{1}value\0")
+  public static let protoMessageName: String = _protobuf_package + ".ProclaimRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}leader\0\u{1}value\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -517,7 +517,7 @@ nonisolated extension V3electionpb_ProclaimRequest: SwiftProtobuf.Message, Swift
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -531,7 +531,7 @@ nonisolated extension V3electionpb_ProclaimRequest: SwiftProtobuf.Message, Swift
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: V3electionpb_ProclaimRequest, rhs: V3electionpb_ProclaimRequest) -> Bool {
+  public static func ==(lhs: V3electionpb_ProclaimRequest, rhs: V3electionpb_ProclaimRequest) -> Bool {
     if lhs._leader != rhs._leader {return false}
     if lhs.value != rhs.value {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -540,10 +540,10 @@ nonisolated extension V3electionpb_ProclaimRequest: SwiftProtobuf.Message, Swift
 }
 
 nonisolated extension V3electionpb_ProclaimResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".ProclaimResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
+  public static let protoMessageName: String = _protobuf_package + ".ProclaimResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
 
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
       // The use of inline closures is to circumvent an issue where the compiler
       // allocates stack space for every case branch when no optimizations are
@@ -555,7 +555,7 @@ nonisolated extension V3electionpb_ProclaimResponse: SwiftProtobuf.Message, Swif
     }
   }
 
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     // The use of inline closures is to circumvent an issue where the compiler
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
@@ -566,7 +566,7 @@ nonisolated extension V3electionpb_ProclaimResponse: SwiftProtobuf.Message, Swif
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: V3electionpb_ProclaimResponse, rhs: V3electionpb_ProclaimResponse) -> Bool {
+  public static func ==(lhs: V3electionpb_ProclaimResponse, rhs: V3electionpb_ProclaimResponse) -> Bool {
     if lhs._header != rhs._header {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true

@@ -47,7 +47,9 @@ actor MemberController {
   private let log: EtcdLogger
   private var membership: Membership
   private var softState = RaftCore.SoftState(role: .follower, leader: 0, term: 0)
-  private var versions: [MemberID: String] = [:]
+  private var versions: [MemberID: Version] = [:]
+  /// A member gives the same answer for as long as it runs; it is taken apart once.
+  private var lastAnswers: [MemberID: (body: String, version: Version)] = [:]
   private var answers = 0
   /// Counts the rounds of asking: answers to an older one say nothing.
   private var round: UInt64 = 0
@@ -134,7 +136,7 @@ actor MemberController {
   private var toldEarlyTokens = false
 
   private func tellEarlyTokens() {
-    let areThere = versions.values.compactMap(Version.init).contains {
+    let areThere = versions.values.contains {
       $0.major == 3 && $0.minor == 5 && $0.patch < 3
     }
     guard areThere != toldEarlyTokens, areThere || isEveryoneAsked else { return }
@@ -176,7 +178,7 @@ actor MemberController {
 
   private var needsLegacyForm: Bool {
     let cluster = membership.clusterVersion.flatMap(Version.init)
-    let known = versions.values.compactMap(Version.init) + (cluster.map { [$0] } ?? [])
+    let known = versions.values + (cluster.map { [$0] } ?? [])
     // A cluster version of 3.0 says that not all members could be asked, nothing about their age.
     return known.contains { $0 < Version(3, 5) && $0 > Version(3, 0) }
   }
@@ -203,7 +205,7 @@ actor MemberController {
     round += 1
     answers = 0
     versions = [:]
-    versions[member] = ProductVersion.etcd
+    versions[member] = Version(ProductVersion.etcd)
     for record in membership.members where record.id != member {
       outlets.askVersion(record, round)
     }
@@ -212,10 +214,17 @@ actor MemberController {
 
   private func answered(_ id: MemberID, _ body: String?) {
     answers += 1
-    if let body, let version = Version.server(in: body) { versions[id] = version.description }
+    if let body, let version = version(of: id, in: body) { versions[id] = version }
     publish()
     decideVersion()
     tellEarlyTokens()
+  }
+
+  private func version(of id: MemberID, in body: String) -> Version? {
+    if let last = lastAnswers[id], last.body == body { return last.version }
+    guard let version = Version.server(in: body) else { return nil }
+    lastAnswers[id] = (body, version)
+    return version
   }
 
   /// None yet: the lowest of all, or 3.0.0 if somebody cannot be asked. Later it is only raised, and
@@ -225,7 +234,7 @@ actor MemberController {
     guard softState.role == .leader, !isSettingVersion,
       isEveryoneAsked, !membership.members.isEmpty
     else { return }
-    let all = membership.members.compactMap { versions[$0.id].flatMap(Version.init) }
+    let all = membership.members.compactMap { versions[$0.id] }
     let isComplete = all.count == membership.members.count
     guard let lowest = all.min() else { return }
     let current = membership.clusterVersion.flatMap(Version.init)

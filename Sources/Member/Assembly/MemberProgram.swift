@@ -3,9 +3,9 @@ import Base
 import Glibc
 
 /// The process around a member: logging, the exit code, the last words.
-package enum MemberProgram {
+public enum MemberProgram {
   /// Runs a member to its end and returns the exit code. Ends by the signal that it was stopped with.
-  package static func run(_ configuration: MemberConfiguration, _ records: [LogRecord]) -> Int32 {
+  public static func run(_ configuration: MemberConfiguration, _ records: [LogRecord]) -> Int32 {
     let log: EtcdLogger
     do throws(LogSinkError) {
       log = EtcdLogger(sink: try LogSink(configuration.logging))
@@ -58,8 +58,8 @@ package enum MemberProgram {
 }
 
 /// What the process finds around it.
-package enum ProcessEnvironment {
-  package static var variables: [String: String] {
+public enum ProcessEnvironment {
+  public static var variables: [String: String] {
     var variables: [String: String] = [:]
     var position = environ
     while let entry = position.pointee {
@@ -72,7 +72,7 @@ package enum ProcessEnvironment {
     return variables
   }
 
-  package static func readFile(_ path: String) throws -> String {
+  public static func readFile(_ path: String) throws -> String {
     String(decoding: try readBytes(path), as: UTF8.self)
   }
 
@@ -81,7 +81,7 @@ package enum ProcessEnvironment {
   }
 
   /// The address of the default route: what is advertised when a member listens on all addresses.
-  package static var defaultHost: String? {
+  public static var defaultHost: String? {
     // A datagram socket is given an address by `connect`; nothing is sent.
     let descriptor = socket(AF_INET, Int32(SOCK_DGRAM.rawValue), 0)
     guard descriptor >= 0 else { return nil }

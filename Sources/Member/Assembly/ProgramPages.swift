@@ -9,7 +9,7 @@ import Glibc
 /// again, a microsecond for sixteen pages.
 enum ProgramPages {
   /// After its start a member is given this long to settle.
-  static let settlingMilliseconds = 3_000
+  static let settlingMilliseconds = 10_000
 
   static func release() {
     _ = apus_loaded_objects(

@@ -1,33 +1,33 @@
 /// What `--auth-token` asks for.
-package enum AuthTokenOptions: Equatable, Sendable {
+public enum AuthTokenOptions: Equatable, Sendable {
   /// Random letters, which the log ties to a user.
   case simple
   case jwt(JWTOptions)
   /// An empty value: nobody can log in with a password.
   case none
 
-  package struct JWTOptions: Equatable, Sendable {
-    package var method: JWTMethod
-    package var publicKeyFile: String?
-    package var privateKeyFile: String?
+  public struct JWTOptions: Equatable, Sendable {
+    public var method: JWTMethod
+    public var publicKeyFile: String?
+    public var privateKeyFile: String?
     /// Life of a token in seconds.
-    package var ttl: Int64
+    public var ttl: Int64
     /// Names that mean nothing, sorted.
-    package var unknown: [String]
+    public var unknown: [String]
   }
 
   /// Why a member cannot start, in etcd's words.
-  package struct Failure: Error, Equatable, CustomStringConvertible {
-    package static let invalidOptions = Failure(description: "auth: invalid auth options")
-    package static let missingKey = Failure(description: "auth: missing key data")
-    package static let keyMismatch = Failure(
+  public struct Failure: Error, Equatable, CustomStringConvertible {
+    public static let invalidOptions = Failure(description: "auth: invalid auth options")
+    public static let missingKey = Failure(description: "auth: missing key data")
+    public static let keyMismatch = Failure(
       description: "auth: public and private keys don't match")
 
-    package let description: String
+    public let description: String
     /// More than etcd's text tells, for the log.
-    package var reason: String?
+    public var reason: String?
 
-    package func because(_ reason: String) -> Failure {
+    public func because(_ reason: String) -> Failure {
       var failure = self
       failure.reason = reason
       return failure
@@ -35,7 +35,7 @@ package enum AuthTokenOptions: Equatable, Sendable {
   }
 
   /// - Parameter text: `simple`, or `jwt,sign-method=M,pub-key=FILE,priv-key=FILE,ttl=5m`.
-  package init(_ text: String) throws(Failure) {
+  public init(_ text: String) throws(Failure) {
     let parts = text.split(separator: ",", omittingEmptySubsequences: false)
     var options: [String: String] = [:]
     for part in parts.dropFirst() {
@@ -79,7 +79,7 @@ extension AuthTokenOptions.JWTOptions {
 }
 
 /// How a JSON web token is signed.
-package enum JWTMethod: String, CaseIterable, Sendable {
+public enum JWTMethod: String, CaseIterable, Sendable {
   case rs256 = "RS256"
   case rs384 = "RS384"
   case rs512 = "RS512"

@@ -1,40 +1,40 @@
 /// A URL of the forms etcd accepts for listening and advertising.
 ///
 /// `http://host:port`, `https://host:port`, `unix:...` and `unixs:...`; no path on the first two.
-package struct EtcdURL: Sendable, Hashable, CustomStringConvertible {
-  package enum Scheme: String, Sendable, Hashable {
+public struct EtcdURL: Sendable, Hashable, CustomStringConvertible {
+  public enum Scheme: String, Sendable, Hashable {
     case http, https, unix, unixs
   }
 
-  package let scheme: Scheme
+  public let scheme: Scheme
   /// Host name or address, IPv6 without brackets. For unix schemes whatever stands before the
   /// first slash after `//`, often empty.
-  package let host: String
+  public let host: String
   /// The port as written. Empty for unix schemes, and for `http://host:` (port 0).
-  package let portText: String
+  public let portText: String
   /// Empty for http and https.
-  package let path: String
+  public let path: String
   /// The canonical text: what is compared, sorted, hashed into ids and shown to clients.
-  package let description: String
+  public let description: String
 
-  package var usesTLS: Bool { scheme == .https || scheme == .unixs }
-  package var isUnix: Bool { scheme == .unix || scheme == .unixs }
-  package var port: UInt16 { UInt16(portText) ?? 0 }
+  public var usesTLS: Bool { scheme == .https || scheme == .unixs }
+  public var isUnix: Bool { scheme == .unix || scheme == .unixs }
+  public var port: UInt16 { UInt16(portText) ?? 0 }
 
   /// `host:port` with brackets around an IPv6 host. For http and https only.
-  package var authority: String {
+  public var authority: String {
     host.contains(":") ? "[\(host)]:\(portText)" : "\(host):\(portText)"
   }
 
   /// The socket's file name; nil unless the scheme is a unix one. `unix://a:1` and `unix:///d/s`
   /// mean the files `a:1` and `/d/s`.
-  package var socketPath: String? {
+  public var socketPath: String? {
     guard isUnix else { return nil }
     return (portText.isEmpty ? host : "\(host):\(portText)") + path
   }
 
   /// A URL that is known to be well-formed, built from its parts.
-  package init(scheme: Scheme, host: String, port: UInt16) {
+  public init(scheme: Scheme, host: String, port: UInt16) {
     self.scheme = scheme
     self.host = host
     portText = String(port)
@@ -54,7 +54,7 @@ package struct EtcdURL: Sendable, Hashable, CustomStringConvertible {
   /// Parses one URL; surrounding blanks are ignored.
   ///
   /// - Throws: ``EtcdURLError`` with etcd's text.
-  package init(_ input: String) throws(EtcdURLError) {
+  public init(_ input: String) throws(EtcdURLError) {
     let text = input.trimmingBlanks
     let generic = try GenericURL(text)
     guard let scheme = Scheme(rawValue: generic.scheme) else {
@@ -77,7 +77,7 @@ package struct EtcdURL: Sendable, Hashable, CustomStringConvertible {
   }
 
   /// Parses a comma-separated list. The result is sorted as text and free of duplicates.
-  package static func parseList(_ text: String) throws(EtcdURLError) -> [EtcdURL] {
+  public static func parseList(_ text: String) throws(EtcdURLError) -> [EtcdURL] {
     var urls: [EtcdURL] = []
     for part in text.split(separator: ",", omittingEmptySubsequences: false) {
       urls.append(try EtcdURL(String(part)))
@@ -85,7 +85,7 @@ package struct EtcdURL: Sendable, Hashable, CustomStringConvertible {
     return sortedUnique(urls)
   }
 
-  package static func sortedUnique(_ urls: [EtcdURL]) -> [EtcdURL] {
+  public static func sortedUnique(_ urls: [EtcdURL]) -> [EtcdURL] {
     var result: [EtcdURL] = []
     for url in urls.sorted() where result.last != url { result.append(url) }
     return result
@@ -93,18 +93,18 @@ package struct EtcdURL: Sendable, Hashable, CustomStringConvertible {
 }
 
 extension EtcdURL: Comparable {
-  package static func < (left: EtcdURL, right: EtcdURL) -> Bool {
+  public static func < (left: EtcdURL, right: EtcdURL) -> Bool {
     left.description.utf8.lexicographicallyPrecedes(right.description.utf8)
   }
-  package static func == (left: EtcdURL, right: EtcdURL) -> Bool {
+  public static func == (left: EtcdURL, right: EtcdURL) -> Bool {
     left.description == right.description
   }
-  package func hash(into hasher: inout Hasher) { hasher.combine(description) }
+  public func hash(into hasher: inout Hasher) { hasher.combine(description) }
 }
 
 /// Why a URL was refused, in etcd's words.
-package struct EtcdURLError: Error, Equatable, CustomStringConvertible {
-  package let description: String
+public struct EtcdURLError: Error, Equatable, CustomStringConvertible {
+  public let description: String
   init(_ description: String) { self.description = description }
 }
 

@@ -1,6 +1,6 @@
 /// The feature gates of etcd 3.7 and which of them are on.
-package struct FeatureGates: Sendable, Equatable {
-  package enum Gate: String, Sendable, CaseIterable {
+public struct FeatureGates: Sendable, Equatable {
+  public enum Gate: String, Sendable, CaseIterable {
     case stopGRPCServiceOnDefrag = "StopGRPCServiceOnDefrag"
     case initialCorruptCheck = "InitialCorruptCheck"
     case compactHashCheck = "CompactHashCheck"
@@ -13,14 +13,14 @@ package struct FeatureGates: Sendable, Equatable {
     case allAlpha = "AllAlpha"
     case allBeta = "AllBeta"
 
-    package var isBeta: Bool {
+    public var isBeta: Bool {
       switch self {
       case .txnModeWriteWithSharedBuffer, .fastLeaseKeepAlive, .allBeta: true
       default: false
       }
     }
     /// As the label `stage` of the metric `etcd_server_feature_enabled` has it.
-    package var stage: String { isBeta ? "BETA" : "ALPHA" }
+    public var stage: String { isBeta ? "BETA" : "ALPHA" }
 
     var isGroup: Bool { self == .allAlpha || self == .allBeta }
     var isOnByDefault: Bool { isBeta && !isGroup }
@@ -38,16 +38,16 @@ package struct FeatureGates: Sendable, Equatable {
     }
   }
 
-  package struct Assignment: Sendable, Equatable {
-    package let gate: Gate
-    package let enabled: Bool
+  public struct Assignment: Sendable, Equatable {
+    public let gate: Gate
+    public let enabled: Bool
   }
 
   private var enabled: Set<Gate>
 
   /// The defaults, with `assignments` applied: the last one per gate wins, and a gate's own
   /// assignment wins over its group's (`AllAlpha`, `AllBeta`).
-  package init(_ assignments: [Assignment] = []) {
+  public init(_ assignments: [Assignment] = []) {
     enabled = Set(Gate.allCases.filter(\.isOnByDefault))
     for assignment in assignments where assignment.gate.isGroup {
       set(assignment)
@@ -67,7 +67,7 @@ package struct FeatureGates: Sendable, Equatable {
     }
   }
 
-  package func isEnabled(_ gate: Gate) -> Bool { enabled.contains(gate) }
+  public func isEnabled(_ gate: Gate) -> Bool { enabled.contains(gate) }
 
   /// The first gate that is on and has nothing behind it yet.
   var unfinished: Gate? {
@@ -75,7 +75,7 @@ package struct FeatureGates: Sendable, Equatable {
   }
 
   /// Parses `Name=bool,...`.
-  package static func parse(_ text: String) throws(FlagValueError) -> [Assignment] {
+  public static func parse(_ text: String) throws(FlagValueError) -> [Assignment] {
     var assignments: [Assignment] = []
     for part in text.split(separator: ",") {
       let pair = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)

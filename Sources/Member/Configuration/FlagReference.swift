@@ -1,6 +1,6 @@
 /// The page `docs/flags.md`, made from the table so that it cannot be wrong.
-package enum FlagReference {
-  package static var markdown: String {
+public enum FlagReference {
+  public static var markdown: String {
     var text = introduction
     for section in FlagSpec.Section.allCases {
       text += "\n## \(section.rawValue)\n\n"

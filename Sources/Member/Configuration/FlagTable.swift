@@ -1,6 +1,6 @@
 /// One command line flag: what it is called, what it takes, and how far it is honoured.
-package struct FlagSpec: Sendable {
-  package enum Kind: Sendable, Equatable {
+public struct FlagSpec: Sendable {
+  public enum Kind: Sendable, Equatable {
     case text
     case bool
     case unsigned
@@ -17,7 +17,7 @@ package struct FlagSpec: Sendable {
     case gates
   }
 
-  package enum Support: Sendable, Equatable {
+  public enum Support: Sendable, Equatable {
     case supported
     /// Parsed and checked, then ignored; said once in the log when set to another value.
     case accepted
@@ -27,7 +27,7 @@ package struct FlagSpec: Sendable {
     case refused(String)
   }
 
-  package enum Section: String, Sendable, CaseIterable {
+  public enum Section: String, Sendable, CaseIterable {
     case member = "Member"
     case clustering = "Clustering"
     case security = "Security"
@@ -39,15 +39,15 @@ package struct FlagSpec: Sendable {
     case unsafe = "Unsafe feature"
   }
 
-  package let name: String
-  package let kind: Kind
-  package let defaultText: String
-  package let help: String
-  package let support: Support
-  package let section: Section
+  public let name: String
+  public let kind: Kind
+  public let defaultText: String
+  public let help: String
+  public let support: Support
+  public let section: Section
 
   /// `ETCD_` + upper case, `-` as `_`.
-  package var environmentName: String { FlagTable.environmentName(of: name) }
+  public var environmentName: String { FlagTable.environmentName(of: name) }
 }
 
 /// A spelling of an earlier etcd release that is still understood, with one warning.
@@ -77,15 +77,15 @@ struct RetiredFlag: Sendable {
 }
 
 /// Every flag of etcd 3.7.1, the retired spellings, and the leftovers that are silently ignored.
-package enum FlagTable {
-  package static let all: [FlagSpec] =
+public enum FlagTable {
+  public static let all: [FlagSpec] =
     memberFlags + clusteringFlags + discoveryFlags + securityFlags + authFlags + monitoringFlags
     + loggingFlags + tracingFlags + featureFlags + unsafeFlags
 
   private static let indexByName: [String: Int] = Dictionary(
     uniqueKeysWithValues: all.enumerated().map { ($1.name, $0) })
 
-  package static func spec(named name: String) -> FlagSpec? {
+  public static func spec(named name: String) -> FlagSpec? {
     indexByName[name].map { all[$0] }
   }
 
@@ -112,7 +112,7 @@ package enum FlagTable {
       ($0, environmentName(of: $0))
     }
 
-  package static func environmentName(of flag: String) -> String {
+  public static func environmentName(of flag: String) -> String {
     "ETCD_"
       + flag.uppercased().split(separator: "-", omittingEmptySubsequences: false)
       .joined(separator: "_")

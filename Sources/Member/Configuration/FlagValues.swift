@@ -1,5 +1,5 @@
 /// What one flag was set to.
-package enum FlagValue: Sendable, Equatable {
+public enum FlagValue: Sendable, Equatable {
   case text(String)
   case bool(Bool)
   case unsigned(UInt64)
@@ -11,8 +11,8 @@ package enum FlagValue: Sendable, Equatable {
 }
 
 /// Why a flag's text was refused; the tail of `invalid value "x" for flag -f: ...`.
-package struct FlagValueError: Error, Equatable, CustomStringConvertible {
-  package let description: String
+public struct FlagValueError: Error, Equatable, CustomStringConvertible {
+  public let description: String
   init(_ description: String) { self.description = description }
   static let syntax = FlagValueError("parse error")
   static let range = FlagValueError("value out of range")
@@ -20,7 +20,7 @@ package struct FlagValueError: Error, Equatable, CustomStringConvertible {
 
 extension FlagValue {
   /// Reads `text` by the rules Go applies to this kind of flag.
-  package init(_ text: String, kind: FlagSpec.Kind) throws(FlagValueError) {
+  public init(_ text: String, kind: FlagSpec.Kind) throws(FlagValueError) {
     switch kind {
     case .text: self = .text(text)
     case .bool:
@@ -113,13 +113,13 @@ enum GoNumber {
 }
 
 /// The values of all flags: defaults, then whatever was given.
-package struct FlagValues: Sendable {
+public struct FlagValues: Sendable {
   private var values = FlagValues.defaults
   private var given: Set<String> = []
   /// Common names that client certificates may bear. There is a key for it in files, but no flag.
-  package var clientAllowedCommonNames: [String] = []
+  public var clientAllowedCommonNames: [String] = []
 
-  package init() {}
+  public init() {}
 
   private static let defaults: [String: FlagValue] = Dictionary(
     uniqueKeysWithValues: FlagTable.all.map { spec in
@@ -129,7 +129,7 @@ package struct FlagValues: Sendable {
       return (spec.name, value)
     })
 
-  package mutating func set(_ name: String, to value: FlagValue) {
+  public mutating func set(_ name: String, to value: FlagValue) {
     precondition(values[name] != nil, "unknown flag \(name)")
     given.insert(name)
     if case .gates(let new) = value, case .gates(let old)? = values[name] {
@@ -141,12 +141,12 @@ package struct FlagValues: Sendable {
   }
 
   /// Whether the flag was given at all, even with its default value.
-  package func isGiven(_ name: String) -> Bool { given.contains(name) }
+  public func isGiven(_ name: String) -> Bool { given.contains(name) }
 
   /// Whether the flag has another value than it would have had if not given.
   func isChanged(_ name: String) -> Bool { self[name] != Self.defaults[name] }
 
-  package subscript(name: String) -> FlagValue {
+  public subscript(name: String) -> FlagValue {
     guard let value = values[name] else { preconditionFailure("unknown flag \(name)") }
     return value
   }

@@ -2,14 +2,14 @@
 ///
 /// etcd's flags, environment, configuration file and log lines all use this form, and scripts
 /// match on the exact text, so both directions follow Go's rules to the digit.
-package enum GoDuration {
+public enum GoDuration {
   /// Why a text is no duration. `description` is Go's own wording.
-  package enum ParseError: Error, Equatable, CustomStringConvertible {
+  public enum ParseError: Error, Equatable, CustomStringConvertible {
     case invalid(String)
     case missingUnit(String)
     case unknownUnit(String, unit: String)
 
-    package var description: String {
+    public var description: String {
       switch self {
       case .invalid(let text): "time: invalid duration \(text.goQuoted)"
       case .missingUnit(let text): "time: missing unit in duration \(text.goQuoted)"
@@ -33,7 +33,7 @@ package enum GoDuration {
   }
 
   /// Parses a signed sequence of decimal numbers, each with a unit. `0` alone needs no unit.
-  package static func parse(_ text: String) throws(ParseError) -> Duration {
+  public static func parse(_ text: String) throws(ParseError) -> Duration {
     var rest = Substring(text)
     var negative = false
     if let sign = rest.first, sign == "-" || sign == "+" {
@@ -95,11 +95,11 @@ package enum GoDuration {
   }
 
   /// Go's `Duration.String`: `1h30m0s`, `2.5s`, `1.5ms`, `0s`. Finer than 1 ns is cut off.
-  package static func format(_ duration: Duration) -> String {
+  public static func format(_ duration: Duration) -> String {
     format(nanoseconds: duration.wholeNanoseconds)
   }
 
-  package static func format(nanoseconds value: Int64) -> String {
+  public static func format(nanoseconds value: Int64) -> String {
     let sign = value < 0 ? "-" : ""
     let magnitude = value.magnitude
     if magnitude == 0 { return "0s" }
@@ -132,7 +132,7 @@ package enum GoDuration {
 
 extension Duration {
   /// Whole nanoseconds, clamped to what an `Int64` holds (about 292 years).
-  package var wholeNanoseconds: Int64 {
+  public var wholeNanoseconds: Int64 {
     let (seconds, attoseconds) = components
     let (product, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
     let limit = seconds < 0 ? Int64.min : Int64.max
@@ -149,7 +149,7 @@ extension Character {
 
 extension String {
   /// The text as Go's `%q` prints it: double quotes, backslash escapes.
-  package var goQuoted: String {
+  public var goQuoted: String {
     var out = "\""
     for scalar in unicodeScalars {
       switch scalar {

@@ -8,7 +8,7 @@ extension MemberConfiguration {
   /// - Parameter resolve: the URL with its host name resolved to an address, or nil if it cannot
   ///   be; called only if advertised and mapped URLs differ as text. May block.
   /// - Throws: ``ConfigurationError`` in etcd's words.
-  package func bootstrapNewCluster(
+  public func bootstrapNewCluster(
     resolve: (EtcdURL) -> EtcdURL? = { $0 }
   ) throws(ConfigurationError) -> InitialIdentities {
     let local = try checkInitialCluster()
@@ -17,7 +17,7 @@ extension MemberConfiguration {
   }
 
   /// The checks that do not depend on the cluster state. Returns the entry of this member.
-  package func checkInitialCluster() throws(ConfigurationError) -> InitialMember {
+  public func checkInitialCluster() throws(ConfigurationError) -> InitialMember {
     if initialCluster.isEmpty {
       throw ConfigurationError("initial cluster unset and no discovery endpoints found")
     }

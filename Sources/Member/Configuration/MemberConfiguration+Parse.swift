@@ -8,7 +8,7 @@ extension MemberConfiguration {
   ///   - readFile: returns a file's text. Its error's description is shown: `open P: ...`.
   ///   - defaultHost: the address of the default route, if known: it replaces `localhost` in
   ///     default advertise URLs of members that listen on 0.0.0.0.
-  package static func parse(
+  public static func parse(
     arguments: [String], environment: [String: String],
     readFile: (String) throws -> String, defaultHost: String? = nil
   ) -> ParseOutcome {

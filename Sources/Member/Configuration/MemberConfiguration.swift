@@ -1,8 +1,8 @@
 /// Everything one member process is told at its start, checked and with defaults filled in.
-package struct MemberConfiguration: Sendable {
-  package enum ClusterState: String, Sendable { case new, existing }
+public struct MemberConfiguration: Sendable {
+  public enum ClusterState: String, Sendable { case new, existing }
 
-  package enum AutoCompaction: Sendable, Equatable {
+  public enum AutoCompaction: Sendable, Equatable {
     case off
     /// Keeps the history of this long.
     case periodic(Duration)
@@ -11,128 +11,128 @@ package struct MemberConfiguration: Sendable {
   }
 
   /// One member of `--initial-cluster`, in the order of its first mention.
-  package struct InitialMember: Sendable, Equatable {
-    package var name: String
+  public struct InitialMember: Sendable, Equatable {
+    public var name: String
     /// Sorted as text.
-    package var peerURLs: [EtcdURL]
+    public var peerURLs: [EtcdURL]
 
-    package init(name: String, peerURLs: [EtcdURL]) {
+    public init(name: String, peerURLs: [EtcdURL]) {
       self.name = name
       self.peerURLs = peerURLs
     }
   }
 
   /// Where DNS names the members of the cluster, for a member that has no log yet.
-  package struct ServiceDomain: Sendable, Equatable {
-    package var domain: String
+  public struct ServiceDomain: Sendable, Equatable {
+    public var domain: String
     /// Stands behind the names of the services, with a dash; empty: nothing does.
-    package var suffix: String
+    public var suffix: String
   }
 
   // Member
-  package var name: String
-  package var dataDirectory: String
+  public var name: String
+  public var dataDirectory: String
   /// Nil: `<data-dir>/member/wal`.
-  package var walDirectory: String?
-  package var listenPeerURLs: [EtcdURL]
-  package var listenClientURLs: [EtcdURL]
-  package var listenClientHTTPURLs: [EtcdURL]
-  package var listenMetricsURLs: [EtcdURL]
+  public var walDirectory: String?
+  public var listenPeerURLs: [EtcdURL]
+  public var listenClientURLs: [EtcdURL]
+  public var listenClientHTTPURLs: [EtcdURL]
+  public var listenMetricsURLs: [EtcdURL]
 
   // Cluster
-  package var advertisePeerURLs: [EtcdURL]
-  package var advertiseClientURLs: [EtcdURL]
+  public var advertisePeerURLs: [EtcdURL]
+  public var advertiseClientURLs: [EtcdURL]
   /// Empty if DNS is to name the members.
-  package var initialCluster: [InitialMember]
-  package var serviceDomain: ServiceDomain?
-  package var initialClusterToken: String
-  package var initialClusterState: ClusterState
-  package var strictReconfigCheck: Bool
-  package var maxLearners: Int
+  public var initialCluster: [InitialMember]
+  public var serviceDomain: ServiceDomain?
+  public var initialClusterToken: String
+  public var initialClusterState: ClusterState
+  public var strictReconfigCheck: Bool
+  public var maxLearners: Int
   /// Makes a cluster of this member alone of what is in its log.
-  package var forceNewCluster: Bool
+  public var forceNewCluster: Bool
 
   // Raft
-  package var heartbeatInterval: Duration
-  package var electionTimeout: Duration
-  package var initialElectionTickAdvance: Bool
-  package var preVote: Bool
+  public var heartbeatInterval: Duration
+  public var electionTimeout: Duration
+  public var initialElectionTickAdvance: Bool
+  public var preVote: Bool
   /// Applied entries between two snapshots. Never 0.
-  package var snapshotCount: UInt64
+  public var snapshotCount: UInt64
   /// Entries kept behind a snapshot for slow followers. Never 0.
-  package var snapshotCatchupEntries: UInt64
+  public var snapshotCatchupEntries: UInt64
   /// Log segments kept; 0 keeps all.
-  package var maxWALs: Int
-  package var unsafeNoFsync: Bool
+  public var maxWALs: Int
+  public var unsafeNoFsync: Bool
 
   // Store
   /// Bytes. Negative: no quota. Never 0.
-  package var quotaBackendBytes: Int64
-  package var backendBatchInterval: Duration
+  public var quotaBackendBytes: Int64
+  public var backendBatchInterval: Duration
   /// Entries. Never 0.
-  package var backendBatchLimit: UInt64
+  public var backendBatchLimit: UInt64
   /// Free bytes from which on a start defragments; 0 = never.
-  package var bootstrapDefragBytes: Int
+  public var bootstrapDefragBytes: Int
   /// Keep this process's pages in memory.
-  package var memoryLock: Bool
-  package var autoCompaction: AutoCompaction
-  package var compactionBatchLimit: Int
-  package var compactionSleepInterval: Duration
-  package var watchProgressNotifyInterval: Duration
+  public var memoryLock: Bool
+  public var autoCompaction: AutoCompaction
+  public var compactionBatchLimit: Int
+  public var compactionSleepInterval: Duration
+  public var watchProgressNotifyInterval: Duration
 
   // Requests and connections
-  package var maxTxnOps: Int
-  package var maxRequestBytes: Int64
-  package var maxConcurrentStreams: UInt32
+  public var maxTxnOps: Int
+  public var maxRequestBytes: Int64
+  public var maxConcurrentStreams: UInt32
   /// Zero: the transport's own default.
-  package var keepaliveMinTime: Duration
+  public var keepaliveMinTime: Duration
   /// Zero: no pings to clients.
-  package var keepaliveInterval: Duration
+  public var keepaliveInterval: Duration
   /// Zero: never closes for a missing answer.
-  package var keepaliveTimeout: Duration
-  package var socketReusePort: Bool
-  package var socketReuseAddress: Bool
-  package var enableGRPCGateway: Bool
+  public var keepaliveTimeout: Duration
+  public var socketReusePort: Bool
+  public var socketReuseAddress: Bool
+  public var enableGRPCGateway: Bool
   /// Origins whose pages may read HTTP answers; empty = all.
-  package var corsOrigins: [String]
+  public var corsOrigins: [String]
   /// Host names served over HTTP without TLS; empty = all.
-  package var hostWhitelist: [String]
-  package var enableProfiles: Bool
+  public var hostWhitelist: [String]
+  public var enableProfiles: Bool
 
   // Security
-  package var clientSecurity: TransportSecurity
-  package var peerSecurity: TransportSecurity
+  public var clientSecurity: TransportSecurity
+  public var peerSecurity: TransportSecurity
   /// Life of certificates that the member makes for itself, years of 365 days. Never 0.
-  package var selfSignedYears: Int
+  public var selfSignedYears: Int
 
   // Auth
   /// As given; what it asks for is read when the member starts, since it names files.
-  package var authToken: String
+  public var authToken: String
   /// Out of range: the default is used.
-  package var bcryptCost: Int
-  package var authTokenTTL: Duration
+  public var bcryptCost: Int
+  public var authTokenTTL: Duration
 
   // Logging, metrics, features
-  package var logging: LogOptions
-  package var warningApplyDuration: Duration
-  package var warningUnaryRequestDuration: Duration
+  public var logging: LogOptions
+  public var warningApplyDuration: Duration
+  public var warningUnaryRequestDuration: Duration
   /// `--metrics=extensive`: RPC latency histograms.
-  package var extensiveMetrics: Bool
+  public var extensiveMetrics: Bool
   /// Between two comparisons of all members' hashes; zero turns them off.
-  package var corruptCheckTime: Duration
+  public var corruptCheckTime: Duration
   /// Between two comparisons of what members hashed at compactions; needs the gate. Never zero.
-  package var compactHashCheckTime: Duration
-  package var featureGates: FeatureGates
+  public var compactHashCheckTime: Duration
+  public var featureGates: FeatureGates
 
   /// Ticks of ``heartbeatInterval`` in an election timeout. At least 5.
-  package var electionTicks: Int {
+  public var electionTicks: Int {
     Int(electionTimeout.wholeNanoseconds / heartbeatInterval.wholeNanoseconds)
   }
 
   /// How long a proposal may take: 5 s + twice the election timeout.
-  package var requestTimeout: Duration { .seconds(5) + electionTimeout * 2 }
+  public var requestTimeout: Duration { .seconds(5) + electionTimeout * 2 }
 
-  package var walDirectoryPath: String { walDirectory ?? dataDirectory + "/member/wal" }
+  public var walDirectoryPath: String { walDirectory ?? dataDirectory + "/member/wal" }
 }
 
 extension MemberConfiguration {

@@ -3,7 +3,7 @@
 #endif
 
 /// What the command line, the environment and the configuration file add up to.
-package enum ParseOutcome: Sendable {
+public enum ParseOutcome: Sendable {
   /// Start a member. The records are to be logged first, with the configured logger.
   case start(MemberConfiguration, [LogRecord])
   /// Print and end: help, version, or something is wrong.
@@ -11,15 +11,15 @@ package enum ParseOutcome: Sendable {
 }
 
 /// What to print, where, and the exit code, when no member is to be started.
-package struct ConfigurationExit: Error, Sendable {
-  package var standardOutput = ""
-  package var standardError = ""
+public struct ConfigurationExit: Error, Sendable {
+  public var standardOutput = ""
+  public var standardError = ""
   /// Lines for the log, which is still the default one: JSON on standard error.
-  package var records: [LogRecord] = []
-  package var exitCode: Int32
+  public var records: [LogRecord] = []
+  public var exitCode: Int32
 
   /// Prints everything; the caller then ends the process with the code returned.
-  package func report(to logger: EtcdLogger = EtcdLogger(sink: .standardError())) -> Int32 {
+  public func report(to logger: EtcdLogger = EtcdLogger(sink: .standardError())) -> Int32 {
     Self.write(standardError, to: STDERR_FILENO)
     Self.write(standardOutput, to: STDOUT_FILENO)
     logger.write(records)
@@ -33,7 +33,7 @@ package struct ConfigurationExit: Error, Sendable {
 }
 
 /// A configuration that cannot be started, in etcd's words.
-package struct ConfigurationError: Error, Equatable, CustomStringConvertible {
-  package let description: String
-  package init(_ description: String) { self.description = description }
+public struct ConfigurationError: Error, Equatable, CustomStringConvertible {
+  public let description: String
+  public init(_ description: String) { self.description = description }
 }

@@ -1,10 +1,10 @@
 /// The versions this program reports.
-package enum ProductVersion {
+public enum ProductVersion {
   /// The API level: in Status, `/version`, metrics, and to peers.
-  package static let etcd = "3.7.1"
+  public static let etcd = "3.7.1"
   /// The cluster version a cluster of such members settles on.
-  package static let etcdMinor = "3.7.0"
-  package static let apus = "0.1.0"
+  public static let etcdMinor = "3.7.0"
+  public static let apus = "0.1.0"
 
   /// The compiler, as far as it can be told.
   static let toolchain: String = {

@@ -1,32 +1,32 @@
-package import TLS
+public import TLS
 
 /// How one of a member's two ports is secured, as its flags say.
-package struct TransportSecurity: Sendable, Equatable {
-  package var certificateFile: String
-  package var keyFile: String
+public struct TransportSecurity: Sendable, Equatable {
+  public var certificateFile: String
+  public var keyFile: String
   /// For connections that the member opens itself; empty: the files above.
-  package var dialCertificateFile: String
-  package var dialKeyFile: String
+  public var dialCertificateFile: String
+  public var dialKeyFile: String
   /// Whom certificates of others have to name when they are dialled; empty: the host of the URL.
-  package var dialServerName = ""
-  package var trustedCAFile: String
+  public var dialServerName = ""
+  public var trustedCAFile: String
   /// `--client-cert-auth`: the names in certificates are those of users, too.
-  package var clientCertAuth: Bool
-  package var revocationFile: String
-  package var allowedCommonNames: [String]
-  package var allowedHostNames: [String]
-  package var skipsAddressCheck: Bool
+  public var clientCertAuth: Bool
+  public var revocationFile: String
+  public var allowedCommonNames: [String]
+  public var allowedHostNames: [String]
+  public var skipsAddressCheck: Bool
   /// The member makes its own certificate; never together with files.
-  package var isAutomatic: Bool
-  package var cipherSuites: [String]
-  package var minVersion: TLSVersion
-  package var maxVersion: TLSVersion?
+  public var isAutomatic: Bool
+  public var cipherSuites: [String]
+  public var minVersion: TLSVersion
+  public var maxVersion: TLSVersion?
 
   /// No certificate was given and none is to be made.
-  package var isEmpty: Bool { certificateFile.isEmpty && keyFile.isEmpty && !isAutomatic }
+  public var isEmpty: Bool { certificateFile.isEmpty && keyFile.isEmpty && !isAutomatic }
 
   /// A trusted CA alone is enough to ask clients for a certificate.
-  package var verifiesClients: Bool { clientCertAuth || !trustedCAFile.isEmpty }
+  public var verifiesClients: Bool { clientCertAuth || !trustedCAFile.isEmpty }
 }
 
 extension TransportSecurity {

@@ -8,23 +8,23 @@
 /// order, and a line that is switched off must cost one comparison. Fields are a parameter pack, so
 /// they are neither boxed nor put into an array. Their values are computed even when the level is
 /// off; where that matters ask ``isEnabled(_:)`` first. Usable from every thread and actor.
-package struct EtcdLogger: Sendable {
-  package let sink: LogSink
+public struct EtcdLogger: Sendable {
+  public let sink: LogSink
   /// The field `logger`; empty for the unnamed logger.
-  package let name: String
+  public let name: String
 
-  package init(sink: LogSink, name: String = "") {
+  public init(sink: LogSink, name: String = "") {
     self.sink = sink
     self.name = name
   }
 
   /// The same sink under `name`, appended with a dot to a name that is already there.
-  package func named(_ name: String) -> EtcdLogger {
+  public func named(_ name: String) -> EtcdLogger {
     EtcdLogger(sink: sink, name: self.name.isEmpty ? name : "\(self.name).\(name)")
   }
 
   /// A logger that drops everything, for tests.
-  package static func silent() -> EtcdLogger {
+  public static func silent() -> EtcdLogger {
     var options = LogOptions()
     options.level = .fatal
     let zero: @Sendable () -> LogTime = { LogTime(seconds: 0, nanoseconds: 0) }
@@ -32,9 +32,9 @@ package struct EtcdLogger: Sendable {
   }
 
   @inline(__always)
-  package func isEnabled(_ level: LogLevel) -> Bool { level >= sink.level }
+  public func isEnabled(_ level: LogLevel) -> Bool { level >= sink.level }
 
-  package func debug<each Value: LogFieldValue>(
+  public func debug<each Value: LogFieldValue>(
     _ message: @autoclosure () -> String, _ fields: repeat (String, each Value),
     file: String = #fileID, line: UInt = #line
   ) {
@@ -42,7 +42,7 @@ package struct EtcdLogger: Sendable {
     write(.debug, message(), repeat each fields, file: file, line: line)
   }
 
-  package func info<each Value: LogFieldValue>(
+  public func info<each Value: LogFieldValue>(
     _ message: @autoclosure () -> String, _ fields: repeat (String, each Value),
     file: String = #fileID, line: UInt = #line
   ) {
@@ -50,7 +50,7 @@ package struct EtcdLogger: Sendable {
     write(.info, message(), repeat each fields, file: file, line: line)
   }
 
-  package func warn<each Value: LogFieldValue>(
+  public func warn<each Value: LogFieldValue>(
     _ message: @autoclosure () -> String, _ fields: repeat (String, each Value),
     file: String = #fileID, line: UInt = #line
   ) {
@@ -58,7 +58,7 @@ package struct EtcdLogger: Sendable {
     write(.warn, message(), repeat each fields, file: file, line: line)
   }
 
-  package func error<each Value: LogFieldValue>(
+  public func error<each Value: LogFieldValue>(
     _ message: @autoclosure () -> String, _ fields: repeat (String, each Value),
     file: String = #fileID, line: UInt = #line
   ) {
@@ -67,7 +67,7 @@ package struct EtcdLogger: Sendable {
   }
 
   /// Writes a line of level fatal. Ending the process is the caller's business.
-  package func fatal<each Value: LogFieldValue>(
+  public func fatal<each Value: LogFieldValue>(
     _ message: @autoclosure () -> String, _ fields: repeat (String, each Value),
     file: String = #fileID, line: UInt = #line
   ) {
@@ -88,7 +88,7 @@ package struct EtcdLogger: Sendable {
   }
 
   /// Writes records that were made before there was a logger.
-  package func write(_ records: [LogRecord]) {
+  public func write(_ records: [LogRecord]) {
     for record in records {
       sink.write(
         level: record.level, logger: name, file: record.file, line: record.line,
@@ -104,19 +104,19 @@ package struct EtcdLogger: Sendable {
 }
 
 /// A log line as a value: what the configuration parser has to say before logging is set up.
-package struct LogRecord: Sendable {
-  package struct Field: Sendable {
-    package let name: String
-    package let value: any LogFieldValue
+public struct LogRecord: Sendable {
+  public struct Field: Sendable {
+    public let name: String
+    public let value: any LogFieldValue
   }
 
-  package let level: LogLevel
-  package let message: String
-  package let fields: [Field]
+  public let level: LogLevel
+  public let message: String
+  public let fields: [Field]
   let file: String
   let line: UInt
 
-  package init<each Value: LogFieldValue>(
+  public init<each Value: LogFieldValue>(
     _ level: LogLevel, _ message: String, _ fields: repeat (String, each Value),
     file: String = #fileID, line: UInt = #line
   ) {
@@ -130,7 +130,7 @@ package struct LogRecord: Sendable {
   }
 
   /// The text of a field, or nil.
-  package func text(_ name: String) -> String? {
+  public func text(_ name: String) -> String? {
     fields.first { $0.name == name }?.value as? String
   }
 }

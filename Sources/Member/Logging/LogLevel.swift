@@ -1,9 +1,9 @@
 /// Severity, in etcd's names and order.
-package enum LogLevel: Int, Sendable, Comparable, CaseIterable {
+public enum LogLevel: Int, Sendable, Comparable, CaseIterable {
   case debug, info, warn, error, dpanic, panic, fatal
 
   /// As flags and log lines spell it.
-  package var name: String {
+  public var name: String {
     switch self {
     case .debug: "debug"
     case .info: "info"
@@ -16,7 +16,7 @@ package enum LogLevel: Int, Sendable, Comparable, CaseIterable {
   }
 
   /// Accepts the names in lower or upper case, and the empty text as info.
-  package init?(name: String) {
+  public init?(name: String) {
     if name.isEmpty {
       self = .info
       return
@@ -26,26 +26,26 @@ package enum LogLevel: Int, Sendable, Comparable, CaseIterable {
     self = matches
   }
 
-  package static func < (left: LogLevel, right: LogLevel) -> Bool {
+  public static func < (left: LogLevel, right: LogLevel) -> Bool {
     left.rawValue < right.rawValue
   }
 }
 
-package enum LogFormat: String, Sendable {
+public enum LogFormat: String, Sendable {
   case json, console
 }
 
 /// What the logging flags ask for.
-package struct LogOptions: Sendable, Equatable {
-  package var level: LogLevel = .info
-  package var format: LogFormat = .json
+public struct LogOptions: Sendable, Equatable {
+  public var level: LogLevel = .info
+  public var format: LogFormat = .json
   /// `default`, `stderr`, `stdout`, `systemd/journal` or file paths. `/dev/null` anywhere silences
   /// all.
-  package var outputs: [String] = ["default"]
+  public var outputs: [String] = ["default"]
   /// For the one file among the outputs; nil leaves it alone.
-  package var rotation: LogRotation?
+  public var rotation: LogRotation?
   /// Per second and message: the first 100 lines, then each 100th.
-  package var sampling = true
+  public var sampling = true
 
-  package init() {}
+  public init() {}
 }

@@ -1,6 +1,6 @@
 /// Writes the bytes of one log line. Reused from line to line, so that a line allocates nothing.
-package struct LogLineEncoder: Sendable {
-  package private(set) var bytes: [UInt8] = []
+public struct LogLineEncoder: Sendable {
+  public private(set) var bytes: [UInt8] = []
   /// The console form puts a blank after `:` and `,`.
   private let spaced: Bool
   private var needsComma = false
@@ -40,7 +40,7 @@ package struct LogLineEncoder: Sendable {
   }
 
   /// A comma if something precedes, the quoted name and a colon.
-  package mutating func key(_ name: some StringProtocol) {
+  public mutating func key(_ name: some StringProtocol) {
     separate()
     string(name)
     bytes.append(UInt8(ascii: ":"))
@@ -57,7 +57,7 @@ package struct LogLineEncoder: Sendable {
   }
 
   /// A JSON string: only quotes, backslashes and control characters are escaped.
-  package mutating func string(_ text: some StringProtocol) {
+  public mutating func string(_ text: some StringProtocol) {
     bytes.append(UInt8(ascii: "\""))
     for byte in text.utf8 { escape(byte) }
     bytes.append(UInt8(ascii: "\""))
@@ -84,13 +84,13 @@ package struct LogLineEncoder: Sendable {
     value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") + value - 10
   }
 
-  package mutating func integer(_ value: some FixedWidthInteger) {
+  public mutating func integer(_ value: some FixedWidthInteger) {
     decimal(value)
     needsComma = true
   }
 
   /// A number, or a string where JSON has no number for it.
-  package mutating func double(_ value: Double) {
+  public mutating func double(_ value: Double) {
     if value.isNaN {
       string("NaN")
     } else if value.isInfinite {
@@ -103,17 +103,17 @@ package struct LogLineEncoder: Sendable {
     }
   }
 
-  package mutating func bool(_ value: Bool) {
+  public mutating func bool(_ value: Bool) {
     raw(value ? "true" as StaticString : "false")
     needsComma = true
   }
 
-  package mutating func null() {
+  public mutating func null() {
     raw("null" as StaticString)
     needsComma = true
   }
 
-  package mutating func array<Value: LogFieldValue>(_ values: some Sequence<Value>) {
+  public mutating func array<Value: LogFieldValue>(_ values: some Sequence<Value>) {
     bytes.append(UInt8(ascii: "["))
     needsComma = false
     for value in values {
@@ -140,62 +140,62 @@ package struct LogLineEncoder: Sendable {
 }
 
 /// A value that can stand in a log line's field.
-package protocol LogFieldValue: Sendable {
+public protocol LogFieldValue: Sendable {
   func encode(into encoder: inout LogLineEncoder)
   /// There is nothing to say: the field is left out, as Go's `zap.Error(nil)` is.
   var isAbsent: Bool { get }
 }
 
 extension LogFieldValue {
-  package var isAbsent: Bool { false }
+  public var isAbsent: Bool { false }
 }
 
 extension String: LogFieldValue {
-  package func encode(into encoder: inout LogLineEncoder) { encoder.string(self) }
+  public func encode(into encoder: inout LogLineEncoder) { encoder.string(self) }
 }
 extension Substring: LogFieldValue {
-  package func encode(into encoder: inout LogLineEncoder) { encoder.string(self) }
+  public func encode(into encoder: inout LogLineEncoder) { encoder.string(self) }
 }
 extension Bool: LogFieldValue {
-  package func encode(into encoder: inout LogLineEncoder) { encoder.bool(self) }
+  public func encode(into encoder: inout LogLineEncoder) { encoder.bool(self) }
 }
 extension Double: LogFieldValue {
-  package func encode(into encoder: inout LogLineEncoder) { encoder.double(self) }
+  public func encode(into encoder: inout LogLineEncoder) { encoder.double(self) }
 }
 extension Int: LogFieldValue {
-  package func encode(into encoder: inout LogLineEncoder) { encoder.integer(self) }
+  public func encode(into encoder: inout LogLineEncoder) { encoder.integer(self) }
 }
 extension Int32: LogFieldValue {
-  package func encode(into encoder: inout LogLineEncoder) { encoder.integer(self) }
+  public func encode(into encoder: inout LogLineEncoder) { encoder.integer(self) }
 }
 extension Int64: LogFieldValue {
-  package func encode(into encoder: inout LogLineEncoder) { encoder.integer(self) }
+  public func encode(into encoder: inout LogLineEncoder) { encoder.integer(self) }
 }
 extension UInt16: LogFieldValue {
-  package func encode(into encoder: inout LogLineEncoder) { encoder.integer(self) }
+  public func encode(into encoder: inout LogLineEncoder) { encoder.integer(self) }
 }
 extension UInt32: LogFieldValue {
-  package func encode(into encoder: inout LogLineEncoder) { encoder.integer(self) }
+  public func encode(into encoder: inout LogLineEncoder) { encoder.integer(self) }
 }
 extension UInt64: LogFieldValue {
-  package func encode(into encoder: inout LogLineEncoder) { encoder.integer(self) }
+  public func encode(into encoder: inout LogLineEncoder) { encoder.integer(self) }
 }
 /// Go's form: `"123.4ms"`.
 extension Duration: LogFieldValue {
-  package func encode(into encoder: inout LogLineEncoder) {
+  public func encode(into encoder: inout LogLineEncoder) {
     encoder.string(GoDuration.format(self))
   }
 }
 extension EtcdURL: LogFieldValue {
-  package func encode(into encoder: inout LogLineEncoder) { encoder.string(description) }
+  public func encode(into encoder: inout LogLineEncoder) { encoder.string(description) }
 }
 extension Array: LogFieldValue where Element: LogFieldValue {
-  package func encode(into encoder: inout LogLineEncoder) { encoder.array(self) }
+  public func encode(into encoder: inout LogLineEncoder) { encoder.array(self) }
 }
 extension Optional: LogFieldValue where Wrapped: LogFieldValue {
-  package var isAbsent: Bool { self == nil }
+  public var isAbsent: Bool { self == nil }
 
-  package func encode(into encoder: inout LogLineEncoder) {
+  public func encode(into encoder: inout LogLineEncoder) {
     if let self { self.encode(into: &encoder) } else { encoder.null() }
   }
 }

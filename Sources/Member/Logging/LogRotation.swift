@@ -1,23 +1,23 @@
 import FoundationEssentials
 
 /// When a log file is put aside, and how many of the old ones stay (`--log-rotation-config-json`).
-package struct LogRotation: Sendable, Equatable {
+public struct LogRotation: Sendable, Equatable {
   /// Size at which a new file is begun.
-  package var fileBytesMax: Int
+  public var fileBytesMax: Int
   /// Days after which an old file is removed; 0 = never.
-  package var daysMax: Int
+  public var daysMax: Int
   /// Old files that are kept; 0 = all.
-  package var backupsMax: Int
+  public var backupsMax: Int
   /// Old files are named by local time instead of UTC.
-  package var usesLocalTime: Bool
-  package var compresses: Bool
+  public var usesLocalTime: Bool
+  public var compresses: Bool
 
   private static let defaultMegabytes = 100
 
   /// Reads the flag's JSON.
   ///
   /// - Throws: ``ConfigurationError`` in etcd's words.
-  package init(json text: String) throws(ConfigurationError) {
+  public init(json text: String) throws(ConfigurationError) {
     let members: [String: Value]
     do {
       members = try JSONDecoder().decode([String: Value].self, from: Data(text.utf8))

@@ -5,21 +5,21 @@ import Synchronization
 #endif
 
 /// A moment as a log line shows it.
-package struct LogTime: Sendable, Equatable {
+public struct LogTime: Sendable, Equatable {
   /// Unix time.
-  package var seconds: Int64
-  package var nanoseconds: Int32
+  public var seconds: Int64
+  public var nanoseconds: Int32
   /// Local time's lead over UTC, seconds.
-  package var zoneOffset: Int
+  public var zoneOffset: Int
 
-  package init(seconds: Int64, nanoseconds: Int32, zoneOffset: Int = 0) {
+  public init(seconds: Int64, nanoseconds: Int32, zoneOffset: Int = 0) {
     self.seconds = seconds
     self.nanoseconds = nanoseconds
     self.zoneOffset = zoneOffset
   }
 
   /// The system's wall clock and time zone.
-  package static func now() -> LogTime {
+  public static func now() -> LogTime {
     var time = timespec()
     clock_gettime(CLOCK_REALTIME, &time)
     var local = tm()
@@ -31,8 +31,8 @@ package struct LogTime: Sendable, Equatable {
 }
 
 /// A destination of log lines could not be opened.
-package struct LogSinkError: Error, Equatable, CustomStringConvertible {
-  package let description: String
+public struct LogSinkError: Error, Equatable, CustomStringConvertible {
+  public let description: String
 }
 
 /// Formats records and writes them to the outputs, each line with its own `write`.
@@ -40,7 +40,7 @@ package struct LogSinkError: Error, Equatable, CustomStringConvertible {
 /// Usable from every thread: one short lock guards the line buffer and the outputs, and is held
 /// during the write, so lines never mix. A reader that stops reading stdout or stderr therefore
 /// stops the writer, as with any program that logs to a pipe.
-package final class LogSink: Sendable {
+public final class LogSink: Sendable {
   private struct State: ~Copyable {
     var encoder: LogLineEncoder
     var sampler = LogSampler()
@@ -53,12 +53,12 @@ package final class LogSink: Sendable {
   private let sampling: Bool
   private let clock: @Sendable () -> LogTime
   /// Records below this level are dropped before anything is formatted.
-  package let level: LogLevel
+  public let level: LogLevel
 
   /// Opens the outputs.
   ///
   /// - Throws: ``LogSinkError`` if a file cannot be opened for appending, or there is no journal.
-  package convenience init(_ options: LogOptions) throws(LogSinkError) {
+  public convenience init(_ options: LogOptions) throws(LogSinkError) {
     var names = options.outputs
     var rotating: RotatingLogFile?
     if let rotation = options.rotation, !names.contains("/dev/null"),
@@ -72,7 +72,7 @@ package final class LogSink: Sendable {
   }
 
   /// A sink that hands each line, with its line end, to `write`. `write` is called under the lock.
-  package convenience init(
+  public convenience init(
     _ options: LogOptions, clock: @escaping @Sendable () -> LogTime,
     write: @escaping @Sendable ([UInt8]) -> Void
   ) {
@@ -93,12 +93,12 @@ package final class LogSink: Sendable {
   }
 
   /// Standard error, JSON, level info: for messages before the configuration is known.
-  package static func standardError() -> LogSink {
+  public static func standardError() -> LogSink {
     LogSink(LogOptions(), outputs: [.descriptor(STDERR_FILENO)], clock: LogTime.now)
   }
 
   /// Writes one line. `fields` adds its fields through the encoder, in order.
-  package func write(
+  public func write(
     level: LogLevel, logger: String, file: String, line: UInt, message: String,
     fields: (inout LogLineEncoder) -> Void
   ) {

@@ -1,27 +1,27 @@
 #if canImport(Logging)
-  package import Logging
+  public import Logging
 
   /// Lets libraries that log through swift-log write to the member's sink, in the same format.
   ///
   /// swift-log's metadata has no order; its keys are sorted.
-  package struct EtcdLogHandler: LogHandler {
+  public struct EtcdLogHandler: LogHandler {
     private let sink: LogSink
     private let label: String
-    package var metadata: Logger.Metadata = [:]
-    package var logLevel: Logger.Level = .info
-    package var metadataProvider: Logger.MetadataProvider?
+    public var metadata: Logger.Metadata = [:]
+    public var logLevel: Logger.Level = .info
+    public var metadataProvider: Logger.MetadataProvider?
 
-    package init(label: String, sink: LogSink) {
+    public init(label: String, sink: LogSink) {
       self.label = label
       self.sink = sink
     }
 
-    package subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+    public subscript(metadataKey key: String) -> Logger.Metadata.Value? {
       get { metadata[key] }
       set { metadata[key] = newValue }
     }
 
-    package func log(event: LogEvent) {
+    public func log(event: LogEvent) {
       let level = Self.level(event.level)
       guard level >= sink.level else { return }
       var merged = metadata

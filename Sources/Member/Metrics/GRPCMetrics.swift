@@ -1,25 +1,25 @@
 /// The counters of every RPC, in the names of the Go gRPC library's Prometheus middleware.
 ///
 /// Fed by the client gateway. All series exist with 0 from the start.
-package struct GRPCMetrics: Sendable {
-  package enum CallType: String, Sendable {
+public struct GRPCMetrics: Sendable {
+  public enum CallType: String, Sendable {
     case unary
     case serverStream = "server_stream"
     case bidiStream = "bidi_stream"
   }
 
   /// The counters of one method. Kept by the gateway next to the method's handler.
-  package final class Method: Sendable {
-    package let service: String
-    package let name: String
-    package let type: CallType
-    package let started: Counter
-    package let messagesReceived: Counter
-    package let messagesSent: Counter
+  public final class Method: Sendable {
+    public let service: String
+    public let name: String
+    public let type: CallType
+    public let started: Counter
+    public let messagesReceived: Counter
+    public let messagesSent: Counter
     /// By status code, 0 to 16.
     private let handledByCode: [Counter]
     /// Nil unless `--metrics=extensive`.
-    package let handlingTime: Histogram?
+    public let handlingTime: Histogram?
 
     fileprivate init(
       _ service: String, _ name: String, _ type: CallType, started: Counter, received: Counter,
@@ -37,19 +37,19 @@ package struct GRPCMetrics: Sendable {
 
     /// A call ended, also if the client vanished: started - handled must equal the open calls.
     /// - Parameter code: the gRPC status; one out of 0 to 16 counts as 2, Unknown.
-    package func handled(code: Int) {
+    public func handled(code: Int) {
       handledByCode[handledByCode.indices.contains(code) ? code : 2].increment()
     }
 
-    package func handledCount(code: Int) -> UInt64 { handledByCode[code].value }
+    public func handledCount(code: Int) -> UInt64 { handledByCode[code].value }
   }
 
   /// In the order of ``table``.
-  package let methods: [Method]
+  public let methods: [Method]
   private let indexByPath: [String: Int]
 
   /// - Parameter path: `/package.Service/Method`.
-  package func method(path: String) -> Method? { indexByPath[path].map { methods[$0] } }
+  public func method(path: String) -> Method? { indexByPath[path].map { methods[$0] } }
 
   init(_ registry: MetricsRegistry, extensive: Bool) {
     let labels = ["grpc_method", "grpc_service", "grpc_type"]
@@ -88,7 +88,7 @@ package struct GRPCMetrics: Sendable {
   }
 
   /// Status names by number.
-  package static let codes = [
+  public static let codes = [
     "OK", "Canceled", "Unknown", "InvalidArgument", "DeadlineExceeded", "NotFound",
     "AlreadyExists", "PermissionDenied", "ResourceExhausted", "FailedPrecondition", "Aborted",
     "OutOfRange", "Unimplemented", "Internal", "Unavailable", "DataLoss", "Unauthenticated",

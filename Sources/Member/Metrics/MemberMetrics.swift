@@ -3,21 +3,21 @@
 /// Only what a part of the member feeds stands here; each group says who feeds it. Types follow
 /// etcd even where the name says otherwise (gauges that end in `_total`), because exporters
 /// compare them.
-package struct MemberMetrics: Sendable {
-  package let registry: MetricsRegistry
-  package let server: ServerMetrics
-  package let info: InfoMetrics
-  package let health: HealthMetrics
-  package let disk: DiskMetrics
-  package let mvcc: MVCCMetrics
-  package let watch: WatchMetrics
-  package let lease: LeaseMetrics
-  package let network: NetworkMetrics
-  package let grpc: GRPCMetrics
-  package let http: HTTPMetrics
+public struct MemberMetrics: Sendable {
+  public let registry: MetricsRegistry
+  public let server: ServerMetrics
+  public let info: InfoMetrics
+  public let health: HealthMetrics
+  public let disk: DiskMetrics
+  public let mvcc: MVCCMetrics
+  public let watch: WatchMetrics
+  public let lease: LeaseMetrics
+  public let network: NetworkMetrics
+  public let grpc: GRPCMetrics
+  public let http: HTTPMetrics
 
   /// - Parameter extensive: `--metrics=extensive`: RPC latency histograms as well.
-  package init(extensive: Bool = false) {
+  public init(extensive: Bool = false) {
     let registry = MetricsRegistry()
     self.registry = registry
     server = ServerMetrics(registry)
@@ -34,13 +34,13 @@ package struct MemberMetrics: Sendable {
   }
 
   /// What is known from the start: the quota and the feature gates.
-  package func setConfiguration(_ configuration: MemberConfiguration) {
+  public func setConfiguration(_ configuration: MemberConfiguration) {
     server.quotaBackendBytes.set(configuration.quotaBackendBytes)
     info.setFeatures(configuration.featureGates)
   }
 
   /// 1 for each raised alarm; one that was cleared falls to 0.
-  package func setAlarms(_ raised: [(member: String, kind: String)]) {
+  public func setAlarms(_ raised: [(member: String, kind: String)]) {
     for (values, gauge) in server.alarms.sorted()
     where !raised.contains(where: { [$0.member, $0.kind] == values }) {
       gauge.set(0)
@@ -49,42 +49,42 @@ package struct MemberMetrics: Sendable {
   }
 
   /// The body of `GET /metrics`, as `text/plain; version=0.0.4; charset=utf-8`.
-  package func render() -> [UInt8] { registry.render() }
+  public func render() -> [UInt8] { registry.render() }
 
   /// 1 ms to 8 s: what etcd uses for disk and request times.
   static let timeBounds = Histogram.exponential(0.001, 2, 14)
 }
 
 /// Fed by the Raft node, the gateway and the apply loop; the quota by the configuration.
-package struct ServerMetrics: Sendable {
-  package let hasLeader: Gauge
-  package let isLeader: Gauge
-  package let isLearner: Gauge
-  package let leaderChangesSeen: Counter
-  package let learnerPromoteSuccesses: Counter
+public struct ServerMetrics: Sendable {
+  public let hasLeader: Gauge
+  public let isLeader: Gauge
+  public let isLearner: Gauge
+  public let leaderChangesSeen: Counter
+  public let learnerPromoteSuccesses: Counter
   /// Label: the error's text.
-  package let learnerPromoteFailures: Labelled<Counter>
-  package let heartbeatSendFailures: Counter
-  package let snapshotApplyInProgress: Gauge
-  package let proposalsCommitted: Gauge
-  package let proposalsApplied: Gauge
-  package let proposalsPending: Gauge
-  package let proposalsFailed: Counter
+  public let learnerPromoteFailures: Labelled<Counter>
+  public let heartbeatSendFailures: Counter
+  public let snapshotApplyInProgress: Gauge
+  public let proposalsCommitted: Gauge
+  public let proposalsApplied: Gauge
+  public let proposalsPending: Gauge
+  public let proposalsFailed: Counter
   /// Labels: type (`Put`, `Txn`, ...), success (`true`, `false`).
-  package let requestDuration: Labelled<Histogram>
+  public let requestDuration: Labelled<Histogram>
   /// Labels: version (`v3`), op (`Put`, ...), success.
-  package let applyDuration: Labelled<Histogram>
+  public let applyDuration: Labelled<Histogram>
   /// Label: success.
-  package let rangeDuration: Labelled<Histogram>
-  package let slowApplies: Counter
-  package let slowReadIndexes: Counter
-  package let readIndexesFailed: Counter
-  package let quotaBackendBytes: Gauge
+  public let rangeDuration: Labelled<Histogram>
+  public let slowApplies: Counter
+  public let slowReadIndexes: Counter
+  public let readIndexesFailed: Counter
+  public let quotaBackendBytes: Gauge
   /// Labels: type (`unary`, `stream`), client_api_version (`unknown` if not sent).
-  package let clientRequests: Labelled<Counter>
+  public let clientRequests: Labelled<Counter>
   /// Labels: server_id, alarm_type. 1 per raised alarm.
-  package let alarms: Labelled<Gauge>
-  package let authRevision: Gauge
+  public let alarms: Labelled<Gauge>
+  public let authRevision: Gauge
 
   init(_ registry: MetricsRegistry) {
     let p = "etcd_server_"
@@ -136,7 +136,7 @@ package struct ServerMetrics: Sendable {
 }
 
 /// What a member is and runs, as labels. Fed at assembly and when the cluster's version changes.
-package struct InfoMetrics: Sendable {
+public struct InfoMetrics: Sendable {
   private let version: Labelled<Gauge>
   private let clusterVersion: Labelled<Gauge>
   private let identity: Labelled<Gauge>
@@ -166,23 +166,23 @@ package struct InfoMetrics: Sendable {
   }
 
   /// - Parameter hexID: without padding.
-  package func setMemberID(_ hexID: String) { identity.series(hexID).set(1) }
+  public func setMemberID(_ hexID: String) { identity.series(hexID).set(1) }
 
   /// - Parameter version: major and minor, such as `3.7`. The series of an earlier one falls to 0.
-  package func setClusterVersion(_ version: String) {
+  public func setClusterVersion(_ version: String) {
     for (_, gauge) in clusterVersion.sorted() { gauge.set(0) }
     clusterVersion.series(version).set(1)
   }
 }
 
 /// Fed by the health endpoints.
-package struct HealthMetrics: Sendable {
-  package let success: Counter
-  package let failures: Counter
+public struct HealthMetrics: Sendable {
+  public let success: Counter
+  public let failures: Counter
   /// Labels: type (`livez`, `readyz`), name. The last result.
-  package let lastResult: Labelled<Gauge>
+  public let lastResult: Labelled<Gauge>
   /// Labels: type, name, status (`success`, `error`).
-  package let results: Labelled<Counter>
+  public let results: Labelled<Counter>
 
   init(_ registry: MetricsRegistry) {
     let p = "etcd_server_"
@@ -195,32 +195,32 @@ package struct HealthMetrics: Sendable {
   }
 
   /// Notes one result of a check of `/livez` or `/readyz`.
-  package func record(type: String, name: String, success: Bool) {
+  public func record(type: String, name: String, success: Bool) {
     lastResult.series(type, name).set(success)
     results.series(type, name, success ? "success" : "error").increment()
   }
 }
 
 /// Fed by the log writer, the backend writer and the snapshot receiver.
-package struct DiskMetrics: Sendable {
-  package let walFsync: Histogram
-  package let walWrite: Histogram
-  package let walWriteBytes: Gauge
-  package let backendCommit: Histogram
-  package let backendDefrag: Histogram
-  package let backendSnapshot: Histogram
-  package let defragInflight: Gauge
+public struct DiskMetrics: Sendable {
+  public let walFsync: Histogram
+  public let walWrite: Histogram
+  public let walWriteBytes: Gauge
+  public let backendCommit: Histogram
+  public let backendDefrag: Histogram
+  public let backendSnapshot: Histogram
+  public let defragInflight: Gauge
   /// A store file received from the leader: its fsync.
-  package let snapDBFsync: Histogram
+  public let snapDBFsync: Histogram
   /// The same, from the first byte to the file in place.
-  package let snapDBSaveTotal: Histogram
+  public let snapDBSaveTotal: Histogram
   /// A point up to which the log may go: its mark in the log made durable.
-  package let snapFsync: Histogram
+  public let snapFsync: Histogram
   /// The same with its encoding, and with both.
-  package let snapMarshalling: Histogram
-  package let snapSaveTotal: Histogram
+  public let snapMarshalling: Histogram
+  public let snapSaveTotal: Histogram
   /// The write of a commit, which is all that it consists of here.
-  package let commitWrite: Histogram
+  public let commitWrite: Histogram
 
   init(_ registry: MetricsRegistry) {
     let p = "etcd_disk_"
@@ -267,27 +267,27 @@ package struct DiskMetrics: Sendable {
 }
 
 /// Fed by the store: apply and range, compaction, hashing, the backend's sizes.
-package struct MVCCMetrics: Sendable {
-  package let dbTotalSize: Gauge
-  package let dbTotalSizeInUse: Gauge
-  package let openReadTransactions: Gauge
-  package let putTotal: Counter
-  package let deleteTotal: Counter
-  package let rangeTotal: Counter
-  package let txnTotal: Counter
-  package let hashDuration: Histogram
-  package let hashRevDuration: Histogram
-  package let keysTotal: Gauge
-  package let currentRevision: Gauge
-  package let compactRevision: Gauge
-  package let totalPutSize: Gauge
-  package let compactionKeys: Counter
+public struct MVCCMetrics: Sendable {
+  public let dbTotalSize: Gauge
+  public let dbTotalSizeInUse: Gauge
+  public let openReadTransactions: Gauge
+  public let putTotal: Counter
+  public let deleteTotal: Counter
+  public let rangeTotal: Counter
+  public let txnTotal: Counter
+  public let hashDuration: Histogram
+  public let hashRevDuration: Histogram
+  public let keysTotal: Gauge
+  public let currentRevision: Gauge
+  public let compactRevision: Gauge
+  public let totalPutSize: Gauge
+  public let compactionKeys: Counter
   /// Unix seconds.
-  package let compactionLast: Gauge
+  public let compactionLast: Gauge
   /// Milliseconds, as are the two below.
-  package let compactionPause: Histogram
-  package let compactionTotal: Histogram
-  package let indexCompactionPause: Histogram
+  public let compactionPause: Histogram
+  public let compactionTotal: Histogram
+  public let indexCompactionPause: Histogram
 
   init(_ registry: MetricsRegistry) {
     let p = "etcd_mvcc_"
@@ -328,17 +328,17 @@ package struct MVCCMetrics: Sendable {
 }
 
 /// Fed by the watch hub, and by the gateway that sends what it makes.
-package struct WatchMetrics: Sendable {
+public struct WatchMetrics: Sendable {
   /// Time to hand one response to its connection; per event; answers to requests; progress.
-  package let sendStream: Histogram
-  package let sendPerEvent: Histogram
-  package let sendControl: Histogram
-  package let sendProgress: Histogram
-  package let events: Counter
-  package let pendingEvents: Gauge
-  package let streams: Gauge
-  package let watchers: Gauge
-  package let slowWatchers: Gauge
+  public let sendStream: Histogram
+  public let sendPerEvent: Histogram
+  public let sendControl: Histogram
+  public let sendProgress: Histogram
+  public let events: Counter
+  public let pendingEvents: Gauge
+  public let streams: Gauge
+  public let watchers: Gauge
+  public let slowWatchers: Gauge
 
   init(_ registry: MetricsRegistry) {
     func loop(_ name: String, _ help: String) -> Histogram {
@@ -364,13 +364,13 @@ package struct WatchMetrics: Sendable {
 }
 
 /// Fed by the lessor.
-package struct LeaseMetrics: Sendable {
-  package let granted: Counter
-  package let renewed: Counter
-  package let revoked: Counter
-  package let expired: Counter
+public struct LeaseMetrics: Sendable {
+  public let granted: Counter
+  public let renewed: Counter
+  public let revoked: Counter
+  public let expired: Counter
   /// Granted times to live, seconds.
-  package let ttl: Histogram
+  public let ttl: Histogram
 
   init(_ registry: MetricsRegistry) {
     let p = "etcd_debugging_lease_"
@@ -388,30 +388,30 @@ package struct LeaseMetrics: Sendable {
 /// Fed by the peer transport, the snapshot streams and the client gateway. Label values are
 /// member ids in hex without padding. Peers shall be given their series at the start, so that rates
 /// have a zero to begin from: see ``addPeer(local:remote:)``.
-package struct NetworkMetrics: Sendable {
-  package let clientReceivedBytes: Counter
-  package let clientSentBytes: Counter
+public struct NetworkMetrics: Sendable {
+  public let clientReceivedBytes: Counter
+  public let clientSentBytes: Counter
   /// Labels: Type (`receive`, `send`), API (`watch`, `lease-keepalive`).
-  package let serverStreamFailures: Labelled<Counter>
+  public let serverStreamFailures: Labelled<Counter>
   /// Labels: Local, Remote.
-  package let activePeers: Labelled<Gauge>
-  package let disconnectedPeers: Labelled<Counter>
-  package let knownPeers: Labelled<Gauge>
+  public let activePeers: Labelled<Gauge>
+  public let disconnectedPeers: Labelled<Counter>
+  public let knownPeers: Labelled<Gauge>
   /// Label: From.
-  package let peerReceivedBytes: Labelled<Counter>
-  package let peerReceivedFailures: Labelled<Counter>
-  package let snapshotReceiveSuccess: Labelled<Counter>
-  package let snapshotReceiveFailures: Labelled<Counter>
-  package let snapshotReceiveInflights: Labelled<Gauge>
-  package let snapshotReceiveDuration: Labelled<Histogram>
+  public let peerReceivedBytes: Labelled<Counter>
+  public let peerReceivedFailures: Labelled<Counter>
+  public let snapshotReceiveSuccess: Labelled<Counter>
+  public let snapshotReceiveFailures: Labelled<Counter>
+  public let snapshotReceiveInflights: Labelled<Gauge>
+  public let snapshotReceiveDuration: Labelled<Histogram>
   /// Label: To.
-  package let peerSentBytes: Labelled<Counter>
-  package let peerSentFailures: Labelled<Counter>
-  package let peerRoundTripTime: Labelled<Histogram>
-  package let snapshotSendSuccess: Labelled<Counter>
-  package let snapshotSendFailures: Labelled<Counter>
-  package let snapshotSendInflights: Labelled<Gauge>
-  package let snapshotSendDuration: Labelled<Histogram>
+  public let peerSentBytes: Labelled<Counter>
+  public let peerSentFailures: Labelled<Counter>
+  public let peerRoundTripTime: Labelled<Histogram>
+  public let snapshotSendSuccess: Labelled<Counter>
+  public let snapshotSendFailures: Labelled<Counter>
+  public let snapshotSendInflights: Labelled<Gauge>
+  public let snapshotSendDuration: Labelled<Histogram>
 
   init(_ registry: MetricsRegistry) {
     let p = "etcd_network_"
@@ -460,7 +460,7 @@ package struct NetworkMetrics: Sendable {
   }
 
   /// Creates the series of a peer that every member has, all 0 but `known_peers`.
-  package func addPeer(local: String, remote: String) {
+  public func addPeer(local: String, remote: String) {
     activePeers.series(local, remote).set(0)
     disconnectedPeers.series(local, remote).increment(by: 0)
     knownPeers.series(local, remote).set(1)
@@ -470,17 +470,17 @@ package struct NetworkMetrics: Sendable {
     _ = peerRoundTripTime.series(remote)
   }
 
-  package func removePeer(local: String, remote: String) {
+  public func removePeer(local: String, remote: String) {
     knownPeers.series(local, remote).set(0)
     activePeers.series(local, remote).set(0)
   }
 }
 
 /// Fed by the handler of `GET /metrics`.
-package struct HTTPMetrics: Sendable {
-  package let metricsRequestsInFlight: Gauge
+public struct HTTPMetrics: Sendable {
+  public let metricsRequestsInFlight: Gauge
   /// Label: code (`200`, `500`, `503`).
-  package let metricsRequests: Labelled<Counter>
+  public let metricsRequests: Labelled<Counter>
 
   init(_ registry: MetricsRegistry) {
     metricsRequestsInFlight = registry.gauge(

@@ -1,59 +1,59 @@
 import Synchronization
 
 /// A count that only grows. Any thread; one relaxed atomic addition per update.
-package final class Counter: Sendable {
+public final class Counter: Sendable {
   private let count = Atomic<UInt64>(0)
 
-  package init() {}
+  public init() {}
 
-  package func increment(by amount: UInt64 = 1) {
+  public func increment(by amount: UInt64 = 1) {
     count.wrappingAdd(amount, ordering: .relaxed)
   }
 
   /// Takes over a total that is counted elsewhere; a smaller one than the present is ignored.
-  package func advance(to total: UInt64) { _ = count.max(total, ordering: .relaxed) }
+  public func advance(to total: UInt64) { _ = count.max(total, ordering: .relaxed) }
 
-  package var value: UInt64 { count.load(ordering: .relaxed) }
+  public var value: UInt64 { count.load(ordering: .relaxed) }
 }
 
 /// A whole number that goes up and down. Any thread.
-package final class Gauge: Sendable {
+public final class Gauge: Sendable {
   private let current = Atomic<Int64>(0)
 
-  package init() {}
+  public init() {}
 
-  package func set(_ value: Int64) { current.store(value, ordering: .relaxed) }
-  package func set(_ value: UInt64) { set(Int64(clamping: value)) }
-  package func set(_ value: Int) { set(Int64(value)) }
+  public func set(_ value: Int64) { current.store(value, ordering: .relaxed) }
+  public func set(_ value: UInt64) { set(Int64(clamping: value)) }
+  public func set(_ value: Int) { set(Int64(value)) }
   /// 1 for true.
-  package func set(_ value: Bool) { set(value ? 1 : Int64(0)) }
-  package func add(_ amount: Int64) { current.wrappingAdd(amount, ordering: .relaxed) }
+  public func set(_ value: Bool) { set(value ? 1 : Int64(0)) }
+  public func add(_ amount: Int64) { current.wrappingAdd(amount, ordering: .relaxed) }
 
-  package var value: Int64 { current.load(ordering: .relaxed) }
+  public var value: Int64 { current.load(ordering: .relaxed) }
 }
 
 /// Observations sorted into fixed buckets, and their sum. Any thread.
 ///
 /// One observation is two atomic additions; a concurrent ``snapshot()`` may see one of them.
-package final class Histogram: Sendable {
+public final class Histogram: Sendable {
   /// Upper bounds, ascending, without the infinite one.
-  package let bounds: [Double]
+  public let bounds: [Double]
   /// One count per bound, plus the infinite bucket. Not cumulative.
   private let counts: [Counter]
   /// Bit pattern of a `Double`.
   private let sum = Atomic<UInt64>(0)
 
   /// - Parameter bounds: ascending (precondition).
-  package init(bounds: [Double]) {
+  public init(bounds: [Double]) {
     precondition(zip(bounds, bounds.dropFirst()).allSatisfy(<), "bounds must ascend")
     self.bounds = bounds
     counts = (0...bounds.count).map { _ in Counter() }
   }
 
-  package func observe(_ value: Double) { observe(value, times: 1) }
+  public func observe(_ value: Double) { observe(value, times: 1) }
 
   /// The same value several times: the mean of what was measured in one go.
-  package func observe(_ value: Double, times: Int) {
+  public func observe(_ value: Double, times: Int) {
     guard times > 0 else { return }
     var index = 0
     while index < bounds.count, value > bounds[index] { index += 1 }
@@ -69,19 +69,19 @@ package final class Histogram: Sendable {
   }
 
   /// In seconds.
-  package func observe(_ duration: Duration) {
+  public func observe(_ duration: Duration) {
     let (seconds, attoseconds) = duration.components
     observe(Double(seconds) + Double(attoseconds) * 1e-18)
   }
 
-  package struct Snapshot: Sendable, Equatable {
+  public struct Snapshot: Sendable, Equatable {
     /// Cumulative, one per bound and the infinite one last, which equals the number of
     /// observations.
-    package var cumulative: [UInt64]
-    package var sum: Double
+    public var cumulative: [UInt64]
+    public var sum: Double
   }
 
-  package func snapshot() -> Snapshot {
+  public func snapshot() -> Snapshot {
     var total: UInt64 = 0
     let cumulative = counts.map { count in
       total += count.value
@@ -91,7 +91,7 @@ package final class Histogram: Sendable {
   }
 
   /// `count` bounds that begin at `start`, each `factor` times the one before.
-  package static func exponential(_ start: Double, _ factor: Double, _ count: Int) -> [Double] {
+  public static func exponential(_ start: Double, _ factor: Double, _ count: Int) -> [Double] {
     var bounds: [Double] = []
     var bound = start
     for _ in 0..<count {
@@ -105,8 +105,8 @@ package final class Histogram: Sendable {
 /// Series of one name that differ in their labels.
 ///
 /// ``series(_:)`` takes a short lock: callers on a hot path keep the series they were given.
-package final class Labelled<Metric: AnyObject & Sendable>: Sendable {
-  package let labelNames: [String]
+public final class Labelled<Metric: AnyObject & Sendable>: Sendable {
+  public let labelNames: [String]
   private let make: @Sendable () -> Metric
   private let children: Mutex<[[String]: Metric]>
 
@@ -117,9 +117,9 @@ package final class Labelled<Metric: AnyObject & Sendable>: Sendable {
   }
 
   /// The series with these label values, in the order of ``labelNames``; created at first use.
-  package func series(_ values: String...) -> Metric { series(values) }
+  public func series(_ values: String...) -> Metric { series(values) }
 
-  package func series(_ values: [String]) -> Metric {
+  public func series(_ values: [String]) -> Metric {
     precondition(values.count == labelNames.count, "wrong number of label values")
     return children.withLock { children in
       if let existing = children[values] { return existing }
@@ -129,7 +129,7 @@ package final class Labelled<Metric: AnyObject & Sendable>: Sendable {
     }
   }
 
-  package var count: Int { children.withLock { $0.count } }
+  public var count: Int { children.withLock { $0.count } }
 
   /// All series by label values, ascending.
   func sorted() -> [(values: [String], metric: Metric)] {

@@ -3,8 +3,8 @@ import Synchronization
 /// All metrics of a process, and their text form (Prometheus exposition format 0.0.4).
 ///
 /// Metrics are registered once, at assembly; the registry's lock is never taken by an update.
-package final class MetricsRegistry: Sendable {
-  package enum Kind: String, Sendable { case counter, gauge, histogram }
+public final class MetricsRegistry: Sendable {
+  public enum Kind: String, Sendable { case counter, gauge, histogram }
 
   fileprivate enum Source: Sendable {
     case counter(Counter)
@@ -26,7 +26,7 @@ package final class MetricsRegistry: Sendable {
 
   private let families = Mutex<[Family]>([])
 
-  package init() {}
+  public init() {}
 
   private func add(_ name: String, _ help: String, _ kind: Kind, _ source: Source) {
     families.withLock { families in
@@ -37,37 +37,37 @@ package final class MetricsRegistry: Sendable {
 
   // A metric's name must be new in every one of these (precondition).
 
-  package func counter(_ name: String, _ help: String) -> Counter {
+  public func counter(_ name: String, _ help: String) -> Counter {
     let metric = Counter()
     add(name, help, .counter, .counter(metric))
     return metric
   }
 
-  package func gauge(_ name: String, _ help: String) -> Gauge {
+  public func gauge(_ name: String, _ help: String) -> Gauge {
     let metric = Gauge()
     add(name, help, .gauge, .gauge(metric))
     return metric
   }
 
-  package func histogram(_ name: String, _ help: String, bounds: [Double]) -> Histogram {
+  public func histogram(_ name: String, _ help: String, bounds: [Double]) -> Histogram {
     let metric = Histogram(bounds: bounds)
     add(name, help, .histogram, .histogram(metric))
     return metric
   }
 
-  package func counters(_ name: String, _ help: String, labels: [String]) -> Labelled<Counter> {
+  public func counters(_ name: String, _ help: String, labels: [String]) -> Labelled<Counter> {
     let metric = Labelled(labels) { Counter() }
     add(name, help, .counter, .counters(metric))
     return metric
   }
 
-  package func gauges(_ name: String, _ help: String, labels: [String]) -> Labelled<Gauge> {
+  public func gauges(_ name: String, _ help: String, labels: [String]) -> Labelled<Gauge> {
     let metric = Labelled(labels) { Gauge() }
     add(name, help, .gauge, .gauges(metric))
     return metric
   }
 
-  package func histograms(_ name: String, _ help: String, labels: [String], bounds: [Double])
+  public func histograms(_ name: String, _ help: String, labels: [String], bounds: [Double])
     -> Labelled<Histogram>
   {
     let metric = Labelled(labels) { Histogram(bounds: bounds) }
@@ -76,7 +76,7 @@ package final class MetricsRegistry: Sendable {
   }
 
   /// A value that is computed at each ``render()``, on its thread; nil leaves the metric out.
-  package func computed(
+  public func computed(
     _ name: String, _ help: String, kind: Kind, _ value: @escaping @Sendable () -> Double?
   ) {
     precondition(kind != .histogram, "a computed metric is one number")
@@ -85,7 +85,7 @@ package final class MetricsRegistry: Sendable {
 
   /// The body of `GET /metrics`. Families are sorted by name, series by label values. Families
   /// with labels that have no series yet are left out.
-  package func render() -> [UInt8] {
+  public func render() -> [UInt8] {
     let families = families.withLock { $0 }.sorted { $0.name < $1.name }
     var text = MetricsText()
     for family in families { family.render(into: &text) }

@@ -1,25 +1,25 @@
-package import Actors
-package import Base
-package import HTTP
+public import Actors
+public import Base
+public import HTTP
 
 /// The actor that talks to the other members: etcd's peer protocol over HTTP/1.1.
 ///
 /// Listens on the peer port, keeps two streams to and from each member, and falls back to POSTs.
 /// It lives on the loop of its sockets. What is encoded in one turn of the loop leaves at the end
 /// of that turn; nothing on that path waits for a timer.
-package actor PeerTransport {
+public actor PeerTransport {
   /// Commands that may wait; beyond that messages are dropped as a network would drop them.
-  package static let inboxLimit = 1 << 16
+  public static let inboxLimit = 1 << 16
 
   private nonisolated let executor: EventLoop
-  package nonisolated var unownedExecutor: UnownedSerialExecutor {
+  public nonisolated var unownedExecutor: UnownedSerialExecutor {
     executor.asUnownedSerialExecutor()
   }
 
   private nonisolated let inbox: Inbox<PeerInput>
   private let hub: PeerHub
 
-  package init(configuration: PeerConfiguration, outlets: PeerOutlets, loop: EventLoop) {
+  public init(configuration: PeerConfiguration, outlets: PeerOutlets, loop: EventLoop) {
     let inbox = Inbox<PeerInput>(name: "peers", limit: Self.inboxLimit)
     self.inbox = inbox
     executor = loop
@@ -31,7 +31,7 @@ package actor PeerTransport {
   /// - Returns: the ports in use, in the order of the listen addresses.
   /// - Throws: ``ListenError``; then nothing is open.
   @discardableResult
-  package nonisolated func start() throws(ListenError) -> [UInt16] {
+  public nonisolated func start() throws(ListenError) -> [UInt16] {
     let result = assumeIsolated { transport -> Result<[UInt16], ListenError> in
       do throws(ListenError) { return .success(try transport.hub.open()) } catch {
         return .failure(error)
@@ -48,7 +48,7 @@ package actor PeerTransport {
   ///
   /// - Returns: false if too much waits already; then the command is lost.
   @discardableResult
-  package nonisolated func submit(_ command: PeerCommand) -> Bool {
+  public nonisolated func submit(_ command: PeerCommand) -> Bool {
     inbox.send(.command(command))
   }
 
@@ -56,7 +56,7 @@ package actor PeerTransport {
   ///
   /// - Parameter headers: without framing fields; `Content-Length` is added.
   @discardableResult
-  package nonisolated func respond(
+  public nonisolated func respond(
     id: UInt64, status: Int, headers: [HTTPField], body: Bytes
   ) -> Bool {
     inbox.send(.respond(id: id, status: status, headers: headers, body: body))

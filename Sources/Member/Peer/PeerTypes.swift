@@ -1,11 +1,11 @@
-package import Actors
-package import Base
-package import HTTP
-package import RaftActor
-package import TLS
+public import Actors
+public import Base
+public import HTTP
+public import RaftActor
+public import TLS
 
 /// What the rest of the member asks of its ``PeerTransport``.
-package enum PeerCommand: Sendable {
+public enum PeerCommand: Sendable {
   /// Raft messages for any members. Those to one member keep their order on each of its streams.
   /// A snapshot needs its file announced before it.
   case send([Message])
@@ -26,12 +26,12 @@ package enum PeerCommand: Sendable {
 }
 
 /// A member of the cluster and where it listens for its peers.
-package struct PeerMember: Sendable, Equatable {
-  package var id: MemberID
+public struct PeerMember: Sendable, Equatable {
+  public var id: MemberID
   /// Base URLs such as `http://10.0.0.7:2380`, tried in turn.
-  package var urls: [String]
+  public var urls: [String]
 
-  package init(id: MemberID, urls: [String]) {
+  public init(id: MemberID, urls: [String]) {
     self.id = id
     self.urls = urls
   }
@@ -39,27 +39,27 @@ package struct PeerMember: Sendable, Equatable {
 
 /// A request on the peer port that is not Raft's, to be answered with
 /// ``PeerTransport/respond(id:status:headers:body:)``.
-package struct PeerRequest: Sendable {
-  package let id: UInt64
-  package let method: String
+public struct PeerRequest: Sendable {
+  public let id: UInt64
+  public let method: String
   /// The target up to the query, still percent-encoded.
-  package let path: String
-  package let query: String
-  package let headers: HTTP1Headers
-  package let body: Bytes
+  public let path: String
+  public let query: String
+  public let headers: HTTP1Headers
+  public let body: Bytes
   /// `host:port` of the client.
-  package let remote: String
+  public let remote: String
 }
 
 /// The answer to a request to another member's peer port.
-package struct PeerResponse: Sendable, Equatable {
-  package let status: Int
-  package let headers: HTTP1Headers
-  package let body: Bytes
+public struct PeerResponse: Sendable, Equatable {
+  public let status: Int
+  public let headers: HTTP1Headers
+  public let body: Bytes
 }
 
 /// Why a request to another member has no answer.
-package enum PeerError: Error, Sendable, Equatable, CustomStringConvertible {
+public enum PeerError: Error, Sendable, Equatable, CustomStringConvertible {
   /// The member is not known here.
   case unknownMember(MemberID)
   case badURL(String)
@@ -71,7 +71,7 @@ package enum PeerError: Error, Sendable, Equatable, CustomStringConvertible {
   case badResponse(String)
   case stopped
 
-  package var description: String {
+  public var description: String {
     switch self {
     case .unknownMember(let id): "member \(id.hex) not found"
     case .badURL(let url): "invalid peer URL \(url)"
@@ -84,53 +84,53 @@ package enum PeerError: Error, Sendable, Equatable, CustomStringConvertible {
   }
 }
 
-package enum PeerLogLevel: Sendable, Equatable { case debug, info, warn, error }
+public enum PeerLogLevel: Sendable, Equatable { case debug, info, warn, error }
 
 /// Counters of the transport. Called on the loop; each may do as little as it likes.
-package struct PeerMetrics: Sendable {
+public struct PeerMetrics: Sendable {
   /// Raft bytes to and from a member, framing included.
-  package var sentBytes: @Sendable (MemberID, Int) -> Void = { _, _ in }
-  package var receivedBytes: @Sendable (MemberID, Int) -> Void = { _, _ in }
+  public var sentBytes: @Sendable (MemberID, Int) -> Void = { _, _ in }
+  public var receivedBytes: @Sendable (MemberID, Int) -> Void = { _, _ in }
   /// Messages dropped instead of sent, and messages refused on receipt.
-  package var sendFailed: @Sendable (MemberID) -> Void = { _ in }
-  package var receiveFailed: @Sendable (MemberID) -> Void = { _ in }
+  public var sendFailed: @Sendable (MemberID) -> Void = { _ in }
+  public var receiveFailed: @Sendable (MemberID) -> Void = { _ in }
   /// Seconds of one probe.
-  package var roundTrip: @Sendable (MemberID, Double) -> Void = { _, _ in }
+  public var roundTrip: @Sendable (MemberID, Double) -> Void = { _, _ in }
   /// A snapshot transfer has begun.
-  package var snapshotSendBegan: @Sendable (MemberID) -> Void = { _ in }
-  package var snapshotReceiveBegan: @Sendable (MemberID) -> Void = { _ in }
+  public var snapshotSendBegan: @Sendable (MemberID) -> Void = { _ in }
+  public var snapshotReceiveBegan: @Sendable (MemberID) -> Void = { _ in }
   /// It has ended: whether it succeeded, and its seconds.
-  package var snapshotSendEnded: @Sendable (MemberID, Bool, Double) -> Void = { _, _, _ in }
-  package var snapshotReceiveEnded: @Sendable (MemberID, Bool, Double) -> Void = { _, _, _ in }
+  public var snapshotSendEnded: @Sendable (MemberID, Bool, Double) -> Void = { _, _, _ in }
+  public var snapshotReceiveEnded: @Sendable (MemberID, Bool, Double) -> Void = { _, _, _ in }
 
   /// Seconds of the sync of a received snapshot's file. Called on the file's thread.
-  package var snapshotSynced: @Sendable (Double) -> Void = { _ in }
+  public var snapshotSynced: @Sendable (Double) -> Void = { _ in }
 
-  package init() {}
+  public init() {}
 }
 
 /// Where a transport's news go. All are called on the loop and must not block.
-package struct PeerOutlets: Sendable {
+public struct PeerOutlets: Sendable {
   /// Messages for this member's Raft: at most one call per loop turn, link heartbeats left out.
-  package var received: @Sendable ([Message]) -> Void
+  public var received: @Sendable ([Message]) -> Void
   /// Something for that member was lost. Said once, and again only after it was heard from.
-  package var unreachable: @Sendable (MemberID) -> Void
+  public var unreachable: @Sendable (MemberID) -> Void
   /// How sending a snapshot has ended: exactly one call per snapshot message.
-  package var snapshotSent: @Sendable (MemberID, Bool) -> Void
+  public var snapshotSent: @Sendable (MemberID, Bool) -> Void
   /// A snapshot message whose file is durable under the given path.
-  package var snapshotReceived: @Sendable (Message, _ path: String) -> Void
-  package var request: @Sendable (PeerRequest) -> Void
+  public var snapshotReceived: @Sendable (Message, _ path: String) -> Void
+  public var request: @Sendable (PeerRequest) -> Void
   /// The end of a ``PeerCommand/post(id:to:path:body:contentType:headers:)`` or get: exactly one
   /// call for each.
-  package var response: @Sendable (_ id: UInt64, _ result: Result<PeerResponse, PeerError>) -> Void
-  package var linkChanged: @Sendable (MemberID, _ active: Bool) -> Void
+  public var response: @Sendable (_ id: UInt64, _ result: Result<PeerResponse, PeerError>) -> Void
+  public var linkChanged: @Sendable (MemberID, _ active: Bool) -> Void
   /// A peer says that this member was removed from the cluster.
-  package var removedFromCluster: @Sendable () -> Void
+  public var removedFromCluster: @Sendable () -> Void
   /// Fields in order.
-  package var log: @Sendable (PeerLogLevel, String, [(String, String)]) -> Void
-  package var metrics: PeerMetrics
+  public var log: @Sendable (PeerLogLevel, String, [(String, String)]) -> Void
+  public var metrics: PeerMetrics
 
-  package init(
+  public init(
     received: @escaping @Sendable ([Message]) -> Void,
     unreachable: @escaping @Sendable (MemberID) -> Void = { _ in },
     snapshotSent: @escaping @Sendable (MemberID, Bool) -> Void = { _, _ in },
@@ -156,33 +156,33 @@ package struct PeerOutlets: Sendable {
 }
 
 /// Who this member is and what it allows its peers.
-package struct PeerConfiguration: Sendable {
-  package var id: MemberID
-  package var clusterID: ClusterID
+public struct PeerConfiguration: Sendable {
+  public var id: MemberID
+  public var clusterID: ClusterID
   /// The peer URLs that this member tells others.
-  package var advertisedURLs: [String]
-  package var listen: [ListenAddress]
+  public var advertisedURLs: [String]
+  public var listen: [ListenAddress]
   /// The same addresses with what connections go through; nil for plain ones. Called on the loop.
-  package var secureListeners: (@Sendable () -> [SecuredAddress])?
+  public var secureListeners: (@Sendable () -> [SecuredAddress])?
   /// The certificate and the roots for `https` URLs of other members.
-  package var dialing: TLSContextSource
+  public var dialing: TLSContextSource
   /// An existing folder; received store files are put there.
-  package var snapshotDirectory: String
+  public var snapshotDirectory: String
   /// Strict `X.Y.Z`: etcd breaks off when it meets anything else.
-  package var serverVersion = "3.7.1"
-  package var electionTimeoutMilliseconds = 1000
+  public var serverVersion = "3.7.1"
+  public var electionTimeoutMilliseconds = 1000
   /// Largest body of a request that goes to ``PeerOutlets/request``.
-  package var requestBodyBytesMax = 64 << 10
+  public var requestBodyBytesMax = 64 << 10
   /// Largest body of `POST /raft`: one message.
-  package var messageBytesMax = 128 << 20
+  public var messageBytesMax = 128 << 20
   /// Bytes of one outgoing stream that may wait for the socket; more is dropped.
-  package var streamQueueBytesMax = 64 << 20
+  public var streamQueueBytesMax = 64 << 20
   /// Connections accepted at the same time.
-  package var connectionsMax = 1024
+  public var connectionsMax = 1024
   /// Silence after which a stream is given up; etcd's own limit.
-  package var streamTimeoutMilliseconds = 5000
+  public var streamTimeoutMilliseconds = 5000
 
-  package init(
+  public init(
     id: MemberID, clusterID: ClusterID, advertisedURLs: [String], listen: [ListenAddress],
     dialing: TLSContextSource = TLSContextSource(.client, TLSSettings()), snapshotDirectory: String
   ) {

@@ -1,4 +1,4 @@
-package import Actors
+public import Actors
 import TLS
 
 /// The certificates of a member's ports, and of its connections to other members.
@@ -130,11 +130,11 @@ struct MemberSecurity: Sendable {
 }
 
 /// Where to listen, and what connections go through before they are served.
-package struct SecuredAddress {
-  package let address: StreamAddress
-  package let security: (any StreamSecurity)?
+public struct SecuredAddress {
+  public let address: StreamAddress
+  public let security: (any StreamSecurity)?
 
-  package init(address: StreamAddress, security: (any StreamSecurity)? = nil) {
+  public init(address: StreamAddress, security: (any StreamSecurity)? = nil) {
     self.address = address
     self.security = security
   }

@@ -8,7 +8,7 @@ extension RaftCore {
   }
 
   /// Starts an election now, as when the election timeout passes.
-  package mutating func campaign() {
+  public mutating func campaign() {
     guard canCampaign else { return }
     if configuration.preVote {
       becomePreCandidate()

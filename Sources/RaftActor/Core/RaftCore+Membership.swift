@@ -2,7 +2,7 @@ import Base
 
 extension RaftCore {
   /// The configuration in force: that of the last applied change, or of an accepted snapshot.
-  package var confState: ConfState {
+  public var confState: ConfState {
     ConfState(
       voters: members.filter { !$0.isLearner }.map(\.id),
       learners: members.filter(\.isLearner).map(\.id))
@@ -14,7 +14,7 @@ extension RaftCore {
   /// - Parameter change: node id 0 stands for a change that was refused on apply: nothing happens.
   /// - Returns: the configuration now in force.
   @discardableResult
-  package mutating func applyConfChange(_ change: ConfChange) -> ConfState {
+  public mutating func applyConfChange(_ change: ConfChange) -> ConfState {
     guard change.nodeID != 0 else { return confState }
     switch change.kind {
     case .addNode: setMember(change.nodeID, isLearner: false)

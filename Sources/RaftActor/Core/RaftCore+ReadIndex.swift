@@ -1,4 +1,4 @@
-package import Base
+public import Base
 
 /// Reads that a leader has yet to confirm.
 ///
@@ -45,7 +45,7 @@ extension RaftCore {
   /// - Parameter context: 8 bytes, unique across the members and over time.
   /// - Returns: false if no leader is known: nothing was sent.
   @discardableResult
-  package mutating func readIndex(context: Bytes) -> Bool {
+  public mutating func readIndex(context: Bytes) -> Bool {
     switch role {
     case .leader:
       enqueueRead(ReadQueue.Request(from: id, context: context))

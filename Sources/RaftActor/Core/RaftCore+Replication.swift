@@ -1,4 +1,4 @@
-package import Base
+public import Base
 
 extension RaftCore {
   // MARK: - Proposals
@@ -7,7 +7,7 @@ extension RaftCore {
   ///
   /// Appended or forwarded does not mean committed: recognise a committed proposal by its payload.
   /// - Parameter payloads: at least one.
-  package mutating func propose(_ payloads: [Bytes]) -> ProposalOutcome {
+  public mutating func propose(_ payloads: [Bytes]) -> ProposalOutcome {
     precondition(!payloads.isEmpty, "nothing to propose")
     guard role == .leader else {
       return forward(payloads.map { Entry(term: 0, index: 0, data: $0) })
@@ -24,7 +24,7 @@ extension RaftCore {
   ///
   /// While another one is not applied, the leader puts an empty entry in its place: the proposer gets
   /// no answer and times out, as with etcd.
-  package mutating func proposeConfChange(_ data: Bytes) -> ProposalOutcome {
+  public mutating func proposeConfChange(_ data: Bytes) -> ProposalOutcome {
     let entry = Entry(term: 0, index: 0, kind: .configurationChange, data: data)
     guard role == .leader else { return forward([entry]) }
     if let reason = refusal(bytes: RaftLog.bytes(of: entry)) { return .dropped(reason) }
@@ -227,7 +227,7 @@ extension RaftCore {
   }
 
   /// Messages to `member` were lost, or it cannot be reached.
-  package mutating func reportUnreachable(_ member: MemberID) {
+  public mutating func reportUnreachable(_ member: MemberID) {
     if member == leader { expectLossOfLeader() }
     guard role == .leader, let slot = memberSlot(member) else { return }
     if members[slot].state == .replicate { members[slot].becomeProbe() }
@@ -247,7 +247,7 @@ extension RaftCore {
   /// The snapshot asked for is ready: sends it, if the member still needs it.
   ///
   /// - Returns: whether the next effects batch carries the message. If not, let the snapshot go.
-  package mutating func snapshotReadyToSend(to member: MemberID, _ snapshot: Snapshot) -> Bool {
+  public mutating func snapshotReadyToSend(to member: MemberID, _ snapshot: Snapshot) -> Bool {
     guard role == .leader, let slot = memberSlot(member), members[slot].snapshotRequested else {
       return false
     }
@@ -262,7 +262,7 @@ extension RaftCore {
   }
 
   /// The end of a snapshot transfer, or (false) the failure to make a snapshot that was wanted.
-  package mutating func reportSnapshot(_ member: MemberID, succeeded: Bool) {
+  public mutating func reportSnapshot(_ member: MemberID, succeeded: Bool) {
     guard role == .leader, let slot = memberSlot(member) else { return }
     if members[slot].state == .snapshot {
       if !succeeded { members[slot].pendingSnapshot = 0 }
@@ -279,7 +279,7 @@ extension RaftCore {
 
   /// Hands leadership to `member` once it has the whole log; given up after one election timeout.
   /// Until then proposals are dropped. A follower passes the request on to the leader.
-  package mutating func transferLeader(to member: MemberID) {
+  public mutating func transferLeader(to member: MemberID) {
     guard role == .leader else {
       if role == .follower && leader != 0 {
         send(Message(kind: .transferLeader, to: leader, from: member, term: term))

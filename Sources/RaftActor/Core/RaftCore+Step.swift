@@ -5,7 +5,7 @@ extension RaftCore {
   static let transferContext: Bytes = Array("CampaignTransfer".utf8)
 
   /// Handles one message from a peer. Malformed, misaddressed and local-only ones are ignored.
-  package mutating func step(_ message: Message) {
+  public mutating func step(_ message: Message) {
     guard isAcceptable(message) else { return }
     switch message.kind {
     case .proposal: onProposal(message)

@@ -1,4 +1,4 @@
-package import Base
+public import Base
 
 /// One member's part in Raft: a function of its inputs.
 ///
@@ -9,28 +9,28 @@ package import Base
 /// Invariants (preconditions that stay on): base <= applied <= handedOut <= commit <= last, durable
 /// <= written <= last, terms and commit never decrease, a committed entry is never replaced. While a
 /// snapshot waits to be installed, `applied` lags behind the base.
-package struct RaftCore: Sendable {
-  package struct Configuration: Sendable {
-    package var id: MemberID
+public struct RaftCore: Sendable {
+  public struct Configuration: Sendable {
+    public var id: MemberID
     /// Ticks without a leader before an election; the drawn timeout is in [this, 2 x this - 1].
-    package var electionTicks: Int
-    package var heartbeatTicks: Int
+    public var electionTicks: Int
+    public var heartbeatTicks: Int
     /// Entry bytes in one append; a larger single entry still travels alone.
-    package var maxMessageBytes: Int
+    public var maxMessageBytes: Int
     /// Appends in flight to one follower, by number and by entry bytes.
-    package var maxInflightMessages: Int
-    package var maxInflightBytes: Int
+    public var maxInflightMessages: Int
+    public var maxInflightBytes: Int
     /// Entry bytes that may wait for commit on a leader; beyond, proposals are dropped.
-    package var maxUncommittedBytes: Int
+    public var maxUncommittedBytes: Int
     /// Committed entry bytes handed out in one effects batch.
-    package var maxApplyBytes: Int
-    package var preVote: Bool
+    public var maxApplyBytes: Int
+    public var preVote: Bool
     /// A commit without entries to go with it is told to followers only when the owner calls
     /// ``RaftCore/announceCommit()``, with a read round, or with the next tick; at once if it may
     /// be one of theirs that waits for it, or a change of members.
-    package var announcesCommitLazily: Bool
+    public var announcesCommitLazily: Bool
 
-    package init(
+    public init(
       id: MemberID, electionTicks: Int = 10, heartbeatTicks: Int = 1,
       maxMessageBytes: Int = 1 << 20, maxInflightMessages: Int = 512,
       maxInflightBytes: Int = 64 << 20, maxUncommittedBytes: Int = 256 << 20,
@@ -64,27 +64,27 @@ package struct RaftCore: Sendable {
   }
 
   let configuration: Configuration
-  package var id: MemberID { configuration.id }
+  public var id: MemberID { configuration.id }
 
   // Persistent state.
-  package internal(set) var term: Term
-  package internal(set) var vote: MemberID
-  package internal(set) var log: RaftLog
-  package internal(set) var commit: LogIndex
+  public internal(set) var term: Term
+  public internal(set) var vote: MemberID
+  public internal(set) var log: RaftLog
+  public internal(set) var commit: LogIndex
 
   // Pointers into the log.
-  package internal(set) var applied: LogIndex
+  public internal(set) var applied: LogIndex
   /// Committed entries up to here were handed out for applying.
-  package internal(set) var handedOut: LogIndex
+  public internal(set) var handedOut: LogIndex
   /// Entries up to here were handed out for writing.
   var written: LogIndex
-  package internal(set) var durable: LogIndex
+  public internal(set) var durable: LogIndex
   var durableTerm: Term
 
   // Role.
-  package internal(set) var role: Role = .follower
-  package internal(set) var leader: MemberID = 0
-  package internal(set) var electionElapsed = 0
+  public internal(set) var role: Role = .follower
+  public internal(set) var leader: MemberID = 0
+  public internal(set) var electionElapsed = 0
   var heartbeatElapsed = 0
   var electionTimeout = 0
   var generator: SeededGenerator
@@ -93,14 +93,14 @@ package struct RaftCore: Sendable {
   var members: [Progress] = []
   /// The position of the last configuration entry that may be unapplied.
   var pendingConfIndex: LogIndex = 0
-  package internal(set) var transferee: MemberID = 0
+  public internal(set) var transferee: MemberID = 0
   /// The next flush may send appends that say nothing but the commit index.
   var announcesCommit = false
   /// The last entry that a follower has proposed.
   var forwardedThrough: LogIndex = 0
   var reads = ReadQueue()
   /// An accepted snapshot that the owner has not installed; 0 = none.
-  package internal(set) var pendingSnapshot: LogIndex = 0
+  public internal(set) var pendingSnapshot: LogIndex = 0
 
   // Output that the next `takeEffects` hands out.
   var outNow: [Message] = []
@@ -128,7 +128,7 @@ package struct RaftCore: Sendable {
   ///     handed out again. May be above the stored commit index, which is written lazily.
   ///   - confState: the configuration as of `applied`.
   ///   - generator: the source of election jitter; members of one cluster need different seeds.
-  package init(
+  public init(
     configuration: Configuration, hardState: HardState, snapshot: SnapshotMetadata,
     entries: [Entry], applied: LogIndex, confState: ConfState, generator: SeededGenerator
   ) {
@@ -166,7 +166,7 @@ package struct RaftCore: Sendable {
   // MARK: - Inputs from the owner
 
   /// Time passes: one tick is one heartbeat interval of the cluster (100 ms by default).
-  package mutating func tick() {
+  public mutating func tick() {
     electionElapsed += 1
     if role == .leader {
       tickLeader()
@@ -179,7 +179,7 @@ package struct RaftCore: Sendable {
   /// The writes of all batches up to `sequence` are durable.
   ///
   /// Batches that did not ask for a sync may be reported or not.
-  package mutating func persisted(_ sequence: UInt64) {
+  public mutating func persisted(_ sequence: UInt64) {
     precondition(sequence <= self.sequence, "a batch that was never handed out")
     let covered = pendingWrites.prefix { $0.sequence <= sequence }
     guard let newest = covered.last else { return }
@@ -200,7 +200,7 @@ package struct RaftCore: Sendable {
   /// The state machine contains all entries up to `index`.
   ///
   /// Call ``applyConfChange(_:)`` for a configuration entry before reporting it here.
-  package mutating func applied(through index: LogIndex) {
+  public mutating func applied(through index: LogIndex) {
     guard index > applied else { return }
     precondition(index <= handedOut, "applied what was never handed out")
     // While a snapshot waits, reports of older entries say nothing new about the future.
@@ -211,7 +211,7 @@ package struct RaftCore: Sendable {
   }
 
   /// Whether there is a follower that could be told of a commit and was not.
-  package var hasUntoldCommit: Bool {
+  public var hasUntoldCommit: Bool {
     guard role == .leader else { return false }
     for slot in members.indices where members[slot].id != id && !members[slot].isPaused {
       if members[slot].canRaiseCommit(to: commit) { return true }
@@ -220,17 +220,17 @@ package struct RaftCore: Sendable {
   }
 
   /// Followers are to be told the commit index, whether or not there are entries for them.
-  package mutating func announceCommit() { announcesCommit = true }
+  public mutating func announceCommit() { announcesCommit = true }
 
   /// The state machine now is the snapshot at `index`.
-  package mutating func snapshotInstalled(_ index: LogIndex) {
+  public mutating func snapshotInstalled(_ index: LogIndex) {
     applied = max(applied, index)
     precondition(applied <= handedOut, "installed a snapshot that was never accepted")
     if index >= pendingSnapshot { pendingSnapshot = 0 }
   }
 
   /// Drops entries up to `index` from memory; the owner keeps enough for slow followers.
-  package mutating func compact(through index: LogIndex) {
+  public mutating func compact(through index: LogIndex) {
     precondition(index <= applied, "compaction of entries that are not applied")
     log.dropPrefix(through: index)
   }
@@ -243,7 +243,7 @@ package struct RaftCore: Sendable {
   /// acknowledgements that arrived together share one. A follower far behind gets more on the next
   /// call. A commit alone is told once it is applied here, or with the next tick: until then the next
   /// entries may carry it, and no follower's work comes before the answer to the client.
-  package mutating func takeEffects() -> Effects? {
+  public mutating func takeEffects() -> Effects? {
     if role == .leader {
       startReadRound()
       flushReplication()
@@ -374,7 +374,7 @@ package struct RaftCore: Sendable {
     }
   }
 
-  package var status: Status {
+  public var status: Status {
     Status(
       id: id, term: term, vote: vote, role: role, leader: leader, commit: commit,
       applied: applied, durable: durable, firstIndex: log.firstIndex, lastIndex: log.lastIndex,

@@ -1,13 +1,13 @@
-package import Base
+public import Base
 
 /// The part of the replicated log that is held in memory: everything after a base position.
 ///
 /// Invariants: entries are contiguous from `baseIndex + 1`; terms never decrease with the index; the
 /// base is a position whose term is known although its entry is gone.
-package struct RaftLog: Sendable {
+public struct RaftLog: Sendable {
   /// The position before the first entry held.
-  package private(set) var baseIndex: LogIndex
-  package private(set) var baseTerm: Term
+  public private(set) var baseIndex: LogIndex
+  public private(set) var baseTerm: Term
   /// Slots below `head` were dropped and hold no data.
   private var storage: [Entry] = []
   private var head = 0
@@ -17,17 +17,17 @@ package struct RaftLog: Sendable {
   /// Positions of configuration entries held, ascending.
   private var configurationIndices: [LogIndex] = []
 
-  package init(baseIndex: LogIndex, baseTerm: Term) {
+  public init(baseIndex: LogIndex, baseTerm: Term) {
     self.baseIndex = baseIndex
     self.baseTerm = baseTerm
   }
 
-  package var firstIndex: LogIndex { baseIndex + 1 }
-  package var lastIndex: LogIndex { baseIndex + LogIndex(storage.count - head) }
-  package var lastTerm: Term { storage.count > head ? storage[storage.count - 1].term : baseTerm }
-  package var count: Int { storage.count - head }
+  public var firstIndex: LogIndex { baseIndex + 1 }
+  public var lastIndex: LogIndex { baseIndex + LogIndex(storage.count - head) }
+  public var lastTerm: Term { storage.count > head ? storage[storage.count - 1].term : baseTerm }
+  public var count: Int { storage.count - head }
   /// Bytes of all entries held.
-  package var bytes: Int { Int(cumulativeBytes(at: lastIndex) - droppedBytes) }
+  public var bytes: Int { Int(cumulativeBytes(at: lastIndex) - droppedBytes) }
 
   /// Bytes that an entry takes beside its payload, about, in a message or in the log file.
   static let entryOverhead = 16
@@ -46,7 +46,7 @@ package struct RaftLog: Sendable {
   }
 
   /// The term at `index`; nil below the base or beyond the end.
-  package func term(at index: LogIndex) -> Term? {
+  public func term(at index: LogIndex) -> Term? {
     if index == baseIndex { return baseTerm }
     guard index > baseIndex, index <= lastIndex else { return nil }
     return storage[slot(index)].term
@@ -61,7 +61,7 @@ package struct RaftLog: Sendable {
   }
 
   /// Entries `from...through`, cut where they would exceed `maxBytes`, but at least one if any.
-  package func entries(
+  public func entries(
     from: LogIndex, through: LogIndex? = nil, maxBytes: Int = .max
   ) -> [Entry] {
     let through = through ?? lastIndex

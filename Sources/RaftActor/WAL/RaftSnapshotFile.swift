@@ -1,19 +1,19 @@
-package import Base
+public import Base
 
 /// The file in which etcd keeps a snapshot of Raft's: where the log may begin, and the membership as of
 /// there in the form of the v2 store. Apus reads those that etcd has left, and writes none.
 ///
 ///     snappb.Snapshot {crc 1: CRC-32C of data, data 2: raftpb.Snapshot}
-package struct RaftSnapshotFile: Equatable, Sendable {
-  package var snapshot: Snapshot
+public struct RaftSnapshotFile: Equatable, Sendable {
+  public var snapshot: Snapshot
 
   /// The name of the file for a position: `<term>-<index>.snap`, 16 hexadecimal digits each.
-  package static func name(_ position: SnapshotMetadata) -> String {
+  public static func name(_ position: SnapshotMetadata) -> String {
     "\(position.term.paddedHex)-\(position.index.paddedHex).snap"
   }
 
   /// - Throws: ``WireError`` if the file is not whole.
-  package init(_ file: Bytes) throws(WireError) {
+  public init(_ file: Bytes) throws(WireError) {
     let result = file.withUnsafeBytes { buffer -> Result<Snapshot, WireError> in
       do throws(WireError) { return .success(try Self.decode(buffer)) } catch {
         return .failure(error)

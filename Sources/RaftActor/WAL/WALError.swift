@@ -1,7 +1,7 @@
 import Glibc
 
 /// Why the write-ahead log cannot be used.
-package enum WALError: Error, Equatable, Sendable {
+public enum WALError: Error, Equatable, Sendable {
   /// A system call failed. After this the log refuses all use: what the disk holds is unknown.
   case io(operation: String, file: String, errno: Int32)
   /// Bytes that were acknowledged, or may have been, are not what was written.
@@ -21,7 +21,7 @@ extension WALError {
   ///
   /// A sync that fails is never that, whatever its reason: the kernel may have dropped what had been
   /// written before, and the next sync would not tell.
-  package var isRefusalForSpace: Bool {
+  public var isRefusalForSpace: Bool {
     guard case .io(let operation, _, let code) = self else { return false }
     return operation != "sync" && (code == ENOSPC || code == EDQUOT)
   }
@@ -31,7 +31,7 @@ extension WALError: CustomStringConvertible {
   private static let remedy =
     "keep a copy of the directory, then remove the member from the cluster and add it again empty"
 
-  package var description: String {
+  public var description: String {
     switch self {
     case .io(let operation, let file, let errno):
       "\(operation) of \(file) failed: \(SystemError(code: errno))"

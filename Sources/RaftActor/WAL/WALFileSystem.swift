@@ -1,12 +1,12 @@
 import Glibc
 
 /// An errno value.
-package struct SystemError: Error, Equatable, Sendable, CustomStringConvertible {
-  package var code: Int32
+public struct SystemError: Error, Equatable, Sendable, CustomStringConvertible {
+  public var code: Int32
 
-  package init(code: Int32) { self.code = code }
+  public init(code: Int32) { self.code = code }
 
-  package var description: String {
+  public var description: String {
     guard let text = strerror(code) else { return "errno \(code)" }
     return "\(String(cString: text)) (errno \(code))"
   }
@@ -17,7 +17,7 @@ package struct SystemError: Error, Equatable, Sendable, CustomStringConvertible 
 /// One witness call per system call costs nothing beside the call, so the log holds an existential
 /// and stays free of generic parameters. Implementations may return short counts and `EINTR`; the
 /// log retries both. Paths are absolute or relative to the working directory.
-package protocol WALFileSystem {
+public protocol WALFileSystem {
   /// Opens for reading and writing; with `create`, makes the file (mode 0600) if it is not there.
   func open(_ path: String, create: Bool) throws(SystemError) -> Int32
   func openForReading(_ path: String) throws(SystemError) -> Int32
@@ -47,48 +47,48 @@ package protocol WALFileSystem {
 }
 
 /// The machine's own files.
-package struct PosixFileSystem: WALFileSystem, Sendable {
+public struct PosixFileSystem: WALFileSystem, Sendable {
   // F_OFD_SETLK: owned by the open file, so that it also excludes a second log in this process and
   // is not dropped when another descriptor of the file is closed. etcd uses the same.
   private static let setOpenFileLock: Int32 = 37
 
-  package init() {}
+  public init() {}
 
-  package func open(_ path: String, create: Bool) throws(SystemError) -> Int32 {
+  public func open(_ path: String, create: Bool) throws(SystemError) -> Int32 {
     try check(Glibc.open(path, O_RDWR | O_CLOEXEC | (create ? O_CREAT : 0), 0o600))
   }
 
-  package func openForReading(_ path: String) throws(SystemError) -> Int32 {
+  public func openForReading(_ path: String) throws(SystemError) -> Int32 {
     try check(Glibc.open(path, O_RDONLY | O_CLOEXEC))
   }
 
-  package func close(_ file: Int32) { _ = Glibc.close(file) }
+  public func close(_ file: Int32) { _ = Glibc.close(file) }
 
-  package func read(
+  public func read(
     _ file: Int32, into buffer: UnsafeMutableRawBufferPointer, at offset: Int
   ) throws(SystemError) -> Int {
     try check(pread(file, buffer.baseAddress, buffer.count, offset))
   }
 
-  package func write(
+  public func write(
     _ file: Int32, _ bytes: UnsafeRawBufferPointer, at offset: Int
   ) throws(SystemError) -> Int {
     try check(pwrite(file, bytes.baseAddress, bytes.count, offset))
   }
 
-  package func sync(_ file: Int32) throws(SystemError) { _ = try check(fdatasync(file)) }
+  public func sync(_ file: Int32) throws(SystemError) { _ = try check(fdatasync(file)) }
 
-  package func truncate(_ file: Int32, to count: Int) throws(SystemError) {
+  public func truncate(_ file: Int32, to count: Int) throws(SystemError) {
     _ = try check(ftruncate(file, count))
   }
 
-  package func size(_ file: Int32) throws(SystemError) -> Int {
+  public func size(_ file: Int32) throws(SystemError) -> Int {
     var information = stat()
     _ = try check(fstat(file, &information))
     return Int(information.st_size)
   }
 
-  package func lock(_ file: Int32) throws(SystemError) -> Bool {
+  public func lock(_ file: Int32) throws(SystemError) -> Bool {
     var request = flock()
     request.l_type = Int16(F_WRLCK)
     request.l_whence = Int16(SEEK_SET)
@@ -100,9 +100,9 @@ package struct PosixFileSystem: WALFileSystem, Sendable {
     throw SystemError(code: errno)
   }
 
-  package func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+  public func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
-  package func list(_ directory: String) throws(SystemError) -> [String] {
+  public func list(_ directory: String) throws(SystemError) -> [String] {
     guard let stream = opendir(directory) else { throw SystemError(code: errno) }
     defer { closedir(stream) }
     var names: [String] = []
@@ -116,7 +116,7 @@ package struct PosixFileSystem: WALFileSystem, Sendable {
     return names
   }
 
-  package func makeDirectory(_ path: String) throws(SystemError) {
+  public func makeDirectory(_ path: String) throws(SystemError) {
     if mkdir(path, 0o700) == 0 { return try syncParent(of: path) }
     if errno == EEXIST { return }
     guard errno == ENOENT, let slash = path.lastIndex(of: "/"), slash > path.startIndex else {
@@ -132,17 +132,17 @@ package struct PosixFileSystem: WALFileSystem, Sendable {
     try syncDirectory(slash == path.startIndex ? "/" : String(path[..<slash]))
   }
 
-  package func rename(_ from: String, to: String) throws(SystemError) {
+  public func rename(_ from: String, to: String) throws(SystemError) {
     _ = try check(Glibc.rename(from, to))
   }
 
-  package func remove(_ path: String) throws(SystemError) {
+  public func remove(_ path: String) throws(SystemError) {
     if unlink(path) == 0 { return }
     if errno == EISDIR || errno == EPERM, rmdir(path) == 0 { return }
     throw SystemError(code: errno)
   }
 
-  package func syncDirectory(_ path: String) throws(SystemError) {
+  public func syncDirectory(_ path: String) throws(SystemError) {
     let file = try check(Glibc.open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC))
     defer { close(file) }
     _ = try check(fsync(file))

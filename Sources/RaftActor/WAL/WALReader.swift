@@ -1,12 +1,12 @@
 import Base
 
 /// Reads a log without changing, locking or repairing it: for dumps, tests, and opening.
-package struct WALReader {
-  package let directory: String
+public struct WALReader {
+  public let directory: String
   private let storage: WALStorage
   private let unsyncedBytesMax: Int
 
-  package init(
+  public init(
     directory: String, fileSystem: any WALFileSystem = PosixFileSystem(),
     unsyncedBytesMax: Int = WriteAheadLog.Options().unsyncedBytesMax
   ) {
@@ -16,13 +16,13 @@ package struct WALReader {
   }
 
   /// All segments, oldest first.
-  package func segments() throws(WALError) -> [WALSegmentName] {
+  public func segments() throws(WALError) -> [WALSegmentName] {
     try storage.list(directory).compactMap { WALSegmentName($0) }.sorted()
   }
 
   /// Calls `body` for every readable record of one segment, in order.
   /// - Returns: where reading stopped, and why.
-  package func forEachRecord(
+  public func forEachRecord(
     in segment: WALSegmentName, _ body: (WALRecord) throws(WALError) -> Void
   ) throws(WALError) -> (offset: Int, step: WALRecordStep) {
     try storage.withContent(of: path(segment)) { (bytes) throws(WALError) in
@@ -33,7 +33,7 @@ package struct WALReader {
   }
 
   /// Everything from the newest snapshot record at or below the commit index.
-  package func recover() throws(WALError) -> WALRecovered {
+  public func recover() throws(WALError) -> WALRecovered {
     let mark = WALOwnerFile.readMark(directory: directory, storage: storage)
     return try recover(mark: mark).recovered
   }

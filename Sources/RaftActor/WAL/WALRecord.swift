@@ -1,24 +1,24 @@
 import Base
 
 /// One record of the log, as it lies in a segment.
-package struct WALRecord {
-  package enum Kind: UInt64, Sendable {
+public struct WALRecord {
+  public enum Kind: UInt64, Sendable {
     case metadata = 1, entry, state, crc, snapshot
   }
 
-  package let kind: Kind
+  public let kind: Kind
   /// The running checksum after this record's data.
-  package let crc: UInt32
+  public let crc: UInt32
   /// Valid as long as the segment's memory.
-  package let data: UnsafeRawBufferPointer
+  public let data: UnsafeRawBufferPointer
   /// Where the frame starts in the file, and how long it is with length field and padding.
-  package let offset: Int
-  package let frameBytes: Int
+  public let offset: Int
+  public let frameBytes: Int
   let padding: Int
 }
 
 /// What is known about the end of readable records.
-package enum WALRecordStep {
+public enum WALRecordStep {
   case record(WALRecord)
   /// A zero length or the end of the file.
   case end
@@ -32,25 +32,25 @@ package enum WALRecordStep {
 ///
 ///     u64 little-endian: length in the low 56 bits, 0x80 | padding in the top byte (0 if none)
 ///     Record {type 1, crc 2, data 3}, then 0-7 zero bytes up to a multiple of 8
-package struct WALRecordScanner {
+public struct WALRecordScanner {
   private let bytes: UnsafeRawBufferPointer
   /// Start of the next frame.
-  package private(set) var offset: Int
+  public private(set) var offset: Int
   /// The checksum over all data so far.
-  package private(set) var crc: UInt32
+  public private(set) var crc: UInt32
   /// False before the first record of a scan that begins in the middle of the log: the checksum
   /// is then taken from the segment's first record.
   private var isChained: Bool
 
   /// - Parameter crc: the previous segment's final checksum; nil to begin in the middle.
-  package init(_ bytes: UnsafeRawBufferPointer, from offset: Int = 0, crc: UInt32?) {
+  public init(_ bytes: UnsafeRawBufferPointer, from offset: Int = 0, crc: UInt32?) {
     self.bytes = bytes
     self.offset = offset
     self.crc = crc ?? 0
     isChained = crc != nil
   }
 
-  package mutating func next() -> WALRecordStep {
+  public mutating func next() -> WALRecordStep {
     switch Self.frame(in: bytes, at: offset) {
     case .end: return .end
     case .invalid(let reason, let frame): return .invalid(reason: reason, frame: frame)

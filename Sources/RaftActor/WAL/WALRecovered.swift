@@ -1,50 +1,50 @@
-package import Base
+public import Base
 
 /// Whose log it is (etcdserverpb.Metadata).
-package struct WALMetadata: Equatable, Sendable {
-  package var nodeID: MemberID
-  package var clusterID: ClusterID
+public struct WALMetadata: Equatable, Sendable {
+  public var nodeID: MemberID
+  public var clusterID: ClusterID
 
-  package init(nodeID: MemberID, clusterID: ClusterID) {
+  public init(nodeID: MemberID, clusterID: ClusterID) {
     self.nodeID = nodeID
     self.clusterID = clusterID
   }
 }
 
 /// Bytes at the end of the log that were never synced and have been cut off.
-package struct WALTornTail: Equatable, Sendable {
-  package var file: String
-  package var offset: Int
+public struct WALTornTail: Equatable, Sendable {
+  public var file: String
+  public var offset: Int
   /// How many bytes, up to the last that was not zero.
-  package var bytes: Int
-  package var reason: String
+  public var bytes: Int
+  public var reason: String
   /// Where the segment was copied before; nil when the log was only read.
-  package var copy: String?
+  public var copy: String?
 }
 
 /// What a log holds from its newest usable snapshot record on.
-package struct WALRecovered: Equatable, Sendable {
-  package var metadata: WALMetadata
-  package var hardState: HardState
+public struct WALRecovered: Equatable, Sendable {
+  public var metadata: WALMetadata
+  public var hardState: HardState
   /// The newest snapshot record at or below the commit index; index 0 = the log's beginning.
-  package var snapshot: SnapshotMetadata
+  public var snapshot: SnapshotMetadata
   /// The entries behind `snapshot`, without holes; the last ones may be uncommitted.
-  package var entries: [Entry]
-  package var tornTail: WALTornTail?
+  public var entries: [Entry]
+  public var tornTail: WALTornTail?
 }
 
 // Metadata: NodeID 1, ClusterID 2.
 extension WALMetadata: WireMessage {
-  package var encodedCount: Int {
+  public var encodedCount: Int {
     2 + ProtobufWriter.varintCount(nodeID) + ProtobufWriter.varintCount(clusterID)
   }
 
-  package func encode(into writer: inout ProtobufWriter) {
+  public func encode(into writer: inout ProtobufWriter) {
     writer.field(1, always: nodeID)
     writer.field(2, always: clusterID)
   }
 
-  package init(decoding buffer: UnsafeRawBufferPointer) throws(WireError) {
+  public init(decoding buffer: UnsafeRawBufferPointer) throws(WireError) {
     self.init(nodeID: 0, clusterID: 0)
     var reader = WireReader(buffer, "Metadata")
     while let field = try reader.next() {

@@ -1,19 +1,19 @@
-package import Base
+public import Base
 
 /// A segment's file name: `<sequence>-<first index>.wal`, each 16 hexadecimal digits.
-package struct WALSegmentName: Equatable, Comparable, Sendable {
+public struct WALSegmentName: Equatable, Comparable, Sendable {
   /// 0, 1, 2, ... without holes.
-  package var sequence: UInt64
+  public var sequence: UInt64
   /// The first entry that the segment may contain.
-  package var firstIndex: LogIndex
+  public var firstIndex: LogIndex
 
-  package init(sequence: UInt64, firstIndex: LogIndex) {
+  public init(sequence: UInt64, firstIndex: LogIndex) {
     self.sequence = sequence
     self.firstIndex = firstIndex
   }
 
   /// nil for any other file.
-  package init?(_ name: String) {
+  public init?(_ name: String) {
     guard name.hasSuffix(".wal") else { return nil }
     let parts = name.dropLast(4).split(separator: "-", omittingEmptySubsequences: false)
     guard parts.count == 2, parts.allSatisfy({ $0.utf8.count == 16 }),
@@ -22,9 +22,9 @@ package struct WALSegmentName: Equatable, Comparable, Sendable {
     self.init(sequence: sequence, firstIndex: firstIndex)
   }
 
-  package var name: String { "\(sequence.paddedHex)-\(firstIndex.paddedHex).wal" }
+  public var name: String { "\(sequence.paddedHex)-\(firstIndex.paddedHex).wal" }
 
-  package static func < (left: WALSegmentName, right: WALSegmentName) -> Bool {
+  public static func < (left: WALSegmentName, right: WALSegmentName) -> Bool {
     (left.sequence, left.firstIndex) < (right.sequence, right.firstIndex)
   }
 }

@@ -39,9 +39,13 @@ struct WALStorage {
   ) throws(WALError) {
     guard !range.isEmpty else { return }
     let count = min(Self.zeroBlockBytes, range.count)
-    let block = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: 4096)
-    defer { block.deallocate() }
-    block.initializeMemory(as: UInt8.self, repeating: 0)
+    // Pages that nobody has written to take no memory, and read as zeros.
+    guard
+      let pages = mmap(nil, count, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+      pages != MAP_FAILED
+    else { throw .io(operation: "allocate zeros for", file: path, errno: errno) }
+    defer { munmap(pages, count) }
+    let block = UnsafeRawBufferPointer(start: pages, count: count)
     var offset = range.lowerBound
     while offset < range.upperBound {
       let part = min(count, range.upperBound - offset)

@@ -5,7 +5,7 @@ extension WriteAheadLog {
   private static let copySuffix = ".broken"
 
   /// Whether `directory` holds a log.
-  package static func exists(
+  public static func exists(
     directory: String, fileSystem: any WALFileSystem = PosixFileSystem()
   ) -> Bool {
     let names = (try? fileSystem.list(directory)) ?? []
@@ -16,7 +16,7 @@ extension WriteAheadLog {
   ///
   /// Everything is built in `<directory>.tmp` and renamed, so that a log is there entirely or not
   /// at all. Blocks for zero-filling the first segment.
-  package static func create(
+  public static func create(
     directory: String, metadata: WALMetadata, options: Options = Options(),
     fileSystem: any WALFileSystem = PosixFileSystem()
   ) throws(WALError) -> WriteAheadLog {
@@ -44,7 +44,7 @@ extension WriteAheadLog {
     }
     let log = WriteAheadLog(
       directory: directory, metadata: metadata, storage: storage, options: options,
-      owner: owner.moved(to: directory), segments: [Segment(name: name, file: file)],
+      owner: owner.moved(to: directory), segments: [Segment(name, in: directory, file: file)],
       position: 0, tailFilled: 0, crc: 0, hardState: HardState(), lastIndex: 0)
     try log.guarded { () throws(WALError) in try log.build(in: building, path) }
     return log
@@ -70,7 +70,7 @@ extension WriteAheadLog {
   /// Whether the metadata is that of this member and cluster is for the caller to judge.
   /// - Throws: `inUse` at once if another log has the directory; `corrupt`, `segmentMissing` or
   ///   `snapshotMissing` if anything acknowledged may be lost; nothing on disk is changed then.
-  package static func open(
+  public static func open(
     directory: String, options: Options = Options(),
     fileSystem: any WALFileSystem = PosixFileSystem()
   ) throws(WALError) -> (log: WriteAheadLog, recovered: WALRecovered) {
@@ -89,7 +89,7 @@ extension WriteAheadLog {
         unsyncedBytesMax: options.unsyncedBytesMax)
       for name in try reader.segments() {
         let file = try lockedFile(reader.path(name), storage, create: false, directory: directory)
-        segments.append(Segment(name: name, file: file))
+        segments.append(Segment(name, in: directory, file: file))
       }
       let (found, tail, start) = try reader.recover(mark: owner.markAtOpen)
       recovered = found

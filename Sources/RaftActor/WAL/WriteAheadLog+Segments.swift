@@ -1,4 +1,4 @@
-package import Base
+public import Base
 
 // A segment's life: zeroed ahead of use, tail, sealed, released, zeroed again or removed.
 extension WriteAheadLog {
@@ -10,7 +10,7 @@ extension WriteAheadLog {
   /// - Returns: true once the next segment is ready.
   /// - Throws: `WALError.io`. A write that a full disk refuses does not end the log: the tail goes
   ///   on growing meanwhile, and a later call continues.
-  package func prepareNextSegment(sliceBytes: Int) throws(WALError) -> Bool {
+  public func prepareNextSegment(sliceBytes: Int) throws(WALError) -> Bool {
     precondition(sliceBytes > 0, "a slice has at least one byte")
     let outcome = try guarded { () throws(WALError) -> Result<Bool, WALError> in
       do throws(WALError) {
@@ -26,12 +26,12 @@ extension WriteAheadLog {
     return try outcome.get()
   }
 
-  package var isNextSegmentReady: Bool {
+  public var isNextSegmentReady: Bool {
     next.map { $0.filled >= options.fileBytes } ?? false
   }
 
   /// Lets go of segments that hold nothing behind `index`, the index of a durable snapshot.
-  package func release(through index: LogIndex) {
+  public func release(through index: LogIndex) {
     guard let keep = segments.lastIndex(where: { $0.name.firstIndex < index }) else { return }
     releaseSegments(before: segments[keep].name)
   }
@@ -46,15 +46,14 @@ extension WriteAheadLog {
   /// Removes the oldest released segments while more than `keep` exist. One of them becomes the
   /// next segment if none is being prepared.
   /// - Returns: how many are gone.
-  package func purge(keep: Int) throws(WALError) -> Int {
+  public func purge(keep: Int) throws(WALError) -> Int {
     try guarded { () throws(WALError) in
       var gone = 0
       while segments.count > max(keep, 1), let oldest = segments.first, oldest.file == nil {
-        let path = directory + "/" + oldest.name.name
         if next == nil {
-          try recycle(path)
+          try recycle(oldest.path)
         } else {
-          try storage.remove(path)
+          try storage.remove(oldest.path)
         }
         segments.removeFirst()
         gone += 1
@@ -86,9 +85,10 @@ extension WriteAheadLog {
     try writeDueMark()
     let name = WALSegmentName(sequence: old.name.sequence + 1, firstIndex: lastIndex + 1)
     let start = try writeSegmentStart(to: next.file, next.path)
-    try storage.rename(next.path, to: directory + "/" + name.name)
+    let segment = Segment(name, in: directory, file: next.file)
+    try storage.rename(next.path, to: segment.path)
     try storage.syncDirectory(directory)
-    segments.append(Segment(name: name, file: next.file))
+    segments.append(segment)
     self.next = nil
     position = start
     tailFilled = options.fileBytes

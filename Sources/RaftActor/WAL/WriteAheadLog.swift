@@ -6,27 +6,35 @@ import Base
 /// durable with one more. Used by one thread at a time, which blocks for the disk in `flush`.
 /// After an error, unless a method says otherwise, every call throws that error again: the owner
 /// ends the process and the next start reads what the disk really holds.
-package final class WriteAheadLog {
-  package struct Options: Sendable {
+public final class WriteAheadLog {
+  public struct Options: Sendable {
     /// A segment is complete once this much of it is written (etcd's 64 MB, not MiB).
-    package var segmentBytes = 64_000_000
+    public var segmentBytes = 64_000_000
     /// Zeroed room behind `segmentBytes`, so that the batch that crosses it extends no file.
-    package var slackBytes = 1 << 20
+    public var slackBytes = 1 << 20
     /// How much of the very first segment is zeroed before `create` returns;
     /// `prepareNextSegment` does the rest.
-    package var firstFillBytes = 8 << 20
+    public var firstFillBytes = 8 << 20
     /// At most this much is written without a sync. Damage wider than this cannot be a torn tail.
-    package var unsyncedBytesMax = 16 << 20
+    public var unsyncedBytesMax = 16 << 20
 
-    package init() {}
+    public init() {}
 
     var fileBytes: Int { segmentBytes + slackBytes }
   }
 
   struct Segment {
     let name: WALSegmentName
+    /// Made once: every write and sync names it, in case it fails.
+    let path: String
     /// Open and locked until the segment is released; nil afterwards.
     var file: Int32?
+
+    init(_ name: WALSegmentName, in directory: String, file: Int32) {
+      self.name = name
+      path = directory + "/" + name.name
+      self.file = file
+    }
   }
 
   /// A zeroed file on its way to become the next segment.
@@ -37,11 +45,11 @@ package final class WriteAheadLog {
     var filled = 0
   }
 
-  package let directory: String
-  package let metadata: WALMetadata
+  public let directory: String
+  public let metadata: WALMetadata
   /// End of what is written in the tail segment.
-  package internal(set) var position: Int
-  package internal(set) var segmentCount = 0
+  public internal(set) var position: Int
+  public internal(set) var segmentCount = 0
 
   let storage: WALStorage
   let options: Options
@@ -84,11 +92,11 @@ package final class WriteAheadLog {
   deinit { closeFiles() }
 
   /// Bytes that wait for `flush`.
-  package var pendingBytes: Int { buffer.count }
+  public var pendingBytes: Int { buffer.count }
 
   /// Queues entries, then the hard state if it is given and not empty. No input or output.
   /// - Parameter entries: contiguous; they replace what the log holds at their indexes and behind.
-  package func append(hardState: HardState?, entries: [Entry]) {
+  public func append(hardState: HardState?, entries: [Entry]) {
     for entry in entries { buffer.append(entry) }
     if let last = entries.last { lastIndex = last.index }
     if let hardState, hardState != HardState() {
@@ -99,7 +107,7 @@ package final class WriteAheadLog {
 
   /// Queues the mark of a snapshot that is durable elsewhere already; to be flushed with `sync`
   /// before entries and hard state of the same round.
-  package func append(snapshot: SnapshotMetadata) {
+  public func append(snapshot: SnapshotMetadata) {
     buffer.append(.snapshot, WALSnapshotRecord(snapshot).encoded())
     lastIndex = max(lastIndex, snapshot.index)
   }
@@ -111,7 +119,7 @@ package final class WriteAheadLog {
   /// - Parameter marks: false leaves the mark of the sync to a later call of `writeMark`, so that
   ///   those who wait for the sync need not wait for it.
   /// - Throws: `WALError.io`; nothing appended since the last good flush may count as durable.
-  package func flush(sync: Bool, marks: Bool = true) throws(WALError) {
+  public func flush(sync: Bool, marks: Bool = true) throws(WALError) {
     try guarded { () throws(WALError) in
       try writePending()
       if sync { try syncTail() }
@@ -121,7 +129,7 @@ package final class WriteAheadLog {
   }
 
   /// Notes in the owner file how far the log was synced, if that is not done yet.
-  package func writeMark() throws(WALError) {
+  public func writeMark() throws(WALError) {
     try guarded { () throws(WALError) in try writeDueMark() }
   }
 
@@ -132,7 +140,7 @@ package final class WriteAheadLog {
   }
 
   /// Flushes, and gives the files back. The log is of no use afterwards.
-  package func close() throws(WALError) {
+  public func close() throws(WALError) {
     try guarded { () throws(WALError) in
       try writePending()
       try syncTail()
@@ -158,7 +166,7 @@ package final class WriteAheadLog {
     guard let last = segments.last, let file = last.file else {
       preconditionFailure("the tail segment is always open")
     }
-    return (file, directory + "/" + last.name.name, last.name)
+    return (file, last.path, last.name)
   }
 
   func syncTail() throws(WALError) {

@@ -1,11 +1,11 @@
-package import Base
+public import Base
 
 // Entry: type 1, term 2, index 3, data 4.
 extension Entry: WireMessage {
   /// Room that `encodeHeader` may need: three varint fields and the tag and length of the data.
   static let headerBytesMax = 48
 
-  package var encodedCount: Int {
+  public var encodedCount: Int {
     headerCount + data.count
   }
 
@@ -29,7 +29,7 @@ extension Entry: WireMessage {
     return cursor.count
   }
 
-  package func encode(into writer: inout ProtobufWriter) {
+  public func encode(into writer: inout ProtobufWriter) {
     withUnsafeTemporaryAllocation(byteCount: Self.headerBytesMax, alignment: 8) { scratch in
       guard let base = scratch.baseAddress else { return }
       let count = encodeHeader(to: base)
@@ -38,7 +38,7 @@ extension Entry: WireMessage {
     data.withUnsafeBytes { writer.raw($0) }
   }
 
-  package init(decoding buffer: UnsafeRawBufferPointer) throws(WireError) {
+  public init(decoding buffer: UnsafeRawBufferPointer) throws(WireError) {
     self.init(term: 0, index: 0)
     var reader = WireReader(buffer, "Entry")
     while let field = try reader.next() {

@@ -1,12 +1,12 @@
-package import Base
+public import Base
 
 /// The outside of an InternalRaftRequest: who asked, and where the one request lies.
 ///
 /// Entry data is wrapped once, by the member that proposes, and looked through at apply without
 /// decoding the request itself.
-package struct InternalRequestEnvelope: Equatable, Sendable {
+public struct InternalRequestEnvelope: Equatable, Sendable {
   /// Field numbers of the requests. etcd dispatches in the order of `dispatchRank`.
-  package enum Kind: Int, Sendable, CaseIterable {
+  public enum Kind: Int, Sendable, CaseIterable {
     case range = 3, put, deleteRange, txn, compaction, leaseGrant, leaseRevoke, alarm,
       leaseCheckpoint
     case authEnable = 1000
@@ -23,27 +23,27 @@ package struct InternalRequestEnvelope: Equatable, Sendable {
   }
 
   /// Wakes the caller on the member that proposed; 0 when nobody waits.
-  package var requestID: UInt64
+  public var requestID: UInt64
   /// Empty when the caller gave no token.
-  package var username: String
-  package var authRevision: UInt64
+  public var username: String
+  public var authRevision: UInt64
   /// Field number of the request. Not in `Kind` = from a later version.
-  package var field: Int
+  public var field: Int
   /// Where the encoded request lies in the entry's data.
-  package var payload: Range<Int>
+  public var payload: Range<Int>
 
-  package var kind: Kind? { Kind(rawValue: field) }
+  public var kind: Kind? { Kind(rawValue: field) }
 
   private static let headerField = 100
   private static let putTag = UInt8(Kind.put.rawValue << 3 | 2)
 
   /// Whether an entry is a put or empty: what is applied in microseconds whatever it says.
-  package static func isBrief(_ entry: Entry) -> Bool {
+  public static func isBrief(_ entry: Entry) -> Bool {
     entry.kind == .normal && (entry.data.first.map { $0 == putTag } ?? true)
   }
 
   /// Puts an already encoded request into an InternalRaftRequest: fields ascending, as etcd writes.
-  package static func wrap(
+  public static func wrap(
     field: Int, payload: UnsafeRawBufferPointer, requestID: UInt64, username: String = "",
     authRevision: UInt64 = 0
   ) -> Bytes {
@@ -64,7 +64,7 @@ package struct InternalRequestEnvelope: Equatable, Sendable {
     return writer.bytes
   }
 
-  package static func wrap(
+  public static func wrap(
     _ kind: Kind, payload: Bytes, requestID: UInt64, username: String = "", authRevision: UInt64 = 0
   ) -> Bytes {
     payload.withUnsafeBytes {
@@ -76,7 +76,7 @@ package struct InternalRequestEnvelope: Equatable, Sendable {
 }
 
 /// What the data of a normal entry holds.
-package enum EntryPayload: Equatable, Sendable {
+public enum EntryPayload: Equatable, Sendable {
   /// The entry that starts a term.
   case empty
   case request(InternalRequestEnvelope)
@@ -84,7 +84,7 @@ package enum EntryPayload: Equatable, Sendable {
   case legacy(LegacyRequest)
 
   /// - Throws: `WireError` if `data` is neither form: the log cannot be applied past it.
-  package init(_ data: Bytes) throws(WireError) {
+  public init(_ data: Bytes) throws(WireError) {
     if data.isEmpty {
       self = .empty
       return

@@ -1,13 +1,13 @@
-package import Base
+public import Base
 
 /// A v2 `Request` as entry data: how etcd up to 3.5 publishes member attributes and the version.
-package struct LegacyRequest: Equatable, Sendable {
-  package var id: UInt64
-  package var method: String
-  package var path: String
-  package var value: String
+public struct LegacyRequest: Equatable, Sendable {
+  public var id: UInt64
+  public var method: String
+  public var path: String
+  public var value: String
 
-  package init(id: UInt64, method: String = "PUT", path: String, value: String) {
+  public init(id: UInt64, method: String = "PUT", path: String, value: String) {
     self.id = id
     self.method = method
     self.path = path
@@ -15,25 +15,25 @@ package struct LegacyRequest: Equatable, Sendable {
   }
 
   /// - Parameter attributes: JSON `{"name":...,"clientURLs":[...]}`.
-  package static func memberAttributes(
+  public static func memberAttributes(
     id: UInt64, member: MemberID, attributes: String
   ) -> LegacyRequest {
     LegacyRequest(id: id, path: "/0/members/\(member.hex)/attributes", value: attributes)
   }
 
   /// - Parameter version: for example `3.4.0`.
-  package static func clusterVersion(id: UInt64, version: String) -> LegacyRequest {
+  public static func clusterVersion(id: UInt64, version: String) -> LegacyRequest {
     LegacyRequest(id: id, path: "/0/version", value: version)
   }
 
   /// What a path that etcd itself writes means.
-  package enum Target: Equatable, Sendable {
+  public enum Target: Equatable, Sendable {
     case memberAttributes(MemberID)
     case clusterVersion
   }
 
   /// nil for anything else, which is ignored with a warning.
-  package var target: Target? {
+  public var target: Target? {
     guard method == "PUT" else { return nil }
     if path == "/0/version" { return .clusterVersion }
     let parts = path.split(separator: "/", omittingEmptySubsequences: false)
@@ -46,21 +46,21 @@ package struct LegacyRequest: Equatable, Sendable {
 
 // Request: ID 1, Method 2, Path 3, Val 4; the other fields do not matter to these two uses.
 extension LegacyRequest: WireMessage {
-  package var encodedCount: Int {
+  public var encodedCount: Int {
     ProtobufWriter.fieldCount(id)
       + [method, path, value].reduce(0) {
         $0 + ($1.isEmpty ? 0 : ProtobufWriter.fieldCount(content: $1.utf8.count))
       }
   }
 
-  package func encode(into writer: inout ProtobufWriter) {
+  public func encode(into writer: inout ProtobufWriter) {
     writer.field(1, id)
     writer.field(2, method.utf8)
     writer.field(3, path.utf8)
     writer.field(4, value.utf8)
   }
 
-  package init(decoding buffer: UnsafeRawBufferPointer) throws(WireError) {
+  public init(decoding buffer: UnsafeRawBufferPointer) throws(WireError) {
     self.init(id: 0, method: "", path: "", value: "")
     var reader = WireReader(buffer, "Request")
     while let field = try reader.next() {

@@ -1,14 +1,14 @@
-package import Base
+public import Base
 
 // Message: type 1, to 2, from 3, term 4, logTerm 5, index 6, entries 7, commit 8, snapshot 9,
 // reject 10, rejectHint 11, context 12. 13 and 14 never travel.
 extension Message: WireMessage {
   /// A frame that only says the stream is alive: a heartbeat from and to nobody.
-  package var isLinkHeartbeat: Bool { kind == .heartbeat && from == 0 && to == 0 }
+  public var isLinkHeartbeat: Bool { kind == .heartbeat && from == 0 && to == 0 }
 
-  package static let linkHeartbeat = Message(kind: .heartbeat)
+  public static let linkHeartbeat = Message(kind: .heartbeat)
 
-  package var encodedCount: Int {
+  public var encodedCount: Int {
     var count = 1 + ProtobufWriter.varintCount(kind.rawValue)
     count += ProtobufWriter.fieldCount(to) + ProtobufWriter.fieldCount(from)
     count += ProtobufWriter.fieldCount(term) + ProtobufWriter.fieldCount(logTerm)
@@ -20,7 +20,7 @@ extension Message: WireMessage {
     return count
   }
 
-  package func encode(into writer: inout ProtobufWriter) {
+  public func encode(into writer: inout ProtobufWriter) {
     writer.field(1, always: kind.rawValue)
     writer.field(2, to)
     writer.field(3, from)
@@ -41,7 +41,7 @@ extension Message: WireMessage {
     writer.field(12, content: context)
   }
 
-  package init(decoding buffer: UnsafeRawBufferPointer) throws(WireError) {
+  public init(decoding buffer: UnsafeRawBufferPointer) throws(WireError) {
     self.init(kind: .hup)
     var reader = WireReader(buffer, "Message")
     while let field = try reader.next() {
@@ -72,20 +72,20 @@ extension Message: WireMessage {
 
 // ConfChange: id 1, type 2, node_id 3, context 4.
 extension ConfChange: WireMessage {
-  package var encodedCount: Int {
+  public var encodedCount: Int {
     ProtobufWriter.fieldCount(id) + ProtobufWriter.fieldCount(kind.rawValue)
       + ProtobufWriter.fieldCount(nodeID)
       + (context.isEmpty ? 0 : ProtobufWriter.fieldCount(content: context.count))
   }
 
-  package func encode(into writer: inout ProtobufWriter) {
+  public func encode(into writer: inout ProtobufWriter) {
     writer.field(1, id)
     writer.field(2, kind.rawValue)
     writer.field(3, nodeID)
     writer.field(4, content: context)
   }
 
-  package init(decoding buffer: UnsafeRawBufferPointer) throws(WireError) {
+  public init(decoding buffer: UnsafeRawBufferPointer) throws(WireError) {
     self.init(kind: .addNode, nodeID: 0)
     var reader = WireReader(buffer, "ConfChange")
     while let field = try reader.next() {
@@ -104,7 +104,7 @@ extension ConfChange: WireMessage {
   /// A ConfChangeV2 with exactly one change and no explicit joint transition means the same as a
   /// ConfChange without an id; every other one needs joint consensus and is refused.
   /// - Throws: `WireError.jointConfiguration`, or what is wrong with the bytes.
-  package init(entry: Entry) throws(WireError) {
+  public init(entry: Entry) throws(WireError) {
     guard entry.kind == .configurationChangeV2 else {
       self = try ConfChange(decoding: entry.data)
       return

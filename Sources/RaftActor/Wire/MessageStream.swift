@@ -1,15 +1,15 @@
-package import Base
+public import Base
 
 /// The `message` stream: u64 big-endian length, then a Message; over and over.
-package enum MessageStreamEncoder {
-  package static func append(_ message: Message, to bytes: inout Bytes) {
+public enum MessageStreamEncoder {
+  public static func append(_ message: Message, to bytes: inout Bytes) {
     let count = message.encodedCount
     bytes.reserveCapacity(bytes.count + 8 + count)
     bytes.append(bigEndian: UInt64(count))
     message.append(to: &bytes)
   }
 
-  package static func appendLinkHeartbeat(to bytes: inout Bytes) {
+  public static func appendLinkHeartbeat(to bytes: inout Bytes) {
     append(.linkHeartbeat, to: &bytes)
   }
 }
@@ -17,22 +17,22 @@ package enum MessageStreamEncoder {
 /// Reads a `message` stream in pieces of any size.
 ///
 /// After an error the decoder is of no use: the connection has to go.
-package struct MessageStreamDecoder {
+public struct MessageStreamDecoder {
   /// Largest message accepted: etcd's own limit.
-  package static let messageBytesMax = 512 << 20
+  public static let messageBytesMax = 512 << 20
 
   /// Frames that only kept the stream alive.
-  package private(set) var linkHeartbeatCount = 0
+  public private(set) var linkHeartbeatCount = 0
   /// Messages of a kind this version does not know: dropped, as etcd's Raft does.
-  package private(set) var ignoredCount = 0
+  public private(set) var ignoredCount = 0
 
   private var assembler = FrameAssembler()
   private var bodyCount: Int?
 
-  package init() {}
+  public init() {}
 
   /// Calls `emit` for every Raft message that `bytes` completes, in order.
-  package mutating func feed(
+  public mutating func feed(
     _ bytes: UnsafeRawBufferPointer, _ emit: (Message) -> Void
   ) throws(WireError) {
     var input = bytes
@@ -68,20 +68,20 @@ extension Message {
 
 /// What stands before the file in the body of `POST /raft/snapshot`: u64 big-endian length and the
 /// Message. The store's file follows to the end of the body.
-package struct SnapshotHeaderDecoder {
+public struct SnapshotHeaderDecoder {
   /// Largest message accepted, file excluded: the limit of etcd 3.7.
-  package static let messageBytesMax = 64 << 20
+  public static let messageBytesMax = 64 << 20
 
   private var assembler = FrameAssembler()
   private var bodyCount: Int?
   private var isDone = false
 
-  package init() {}
+  public init() {}
 
   /// Takes what it needs from `bytes`.
   /// - Returns: the message and how many of `bytes` belong to it, once it is complete; what lies
   ///   behind is the file. Not to be called again after that.
-  package mutating func feed(
+  public mutating func feed(
     _ bytes: UnsafeRawBufferPointer
   ) throws(WireError) -> (message: Message, consumed: Int)? {
     precondition(!isDone, "the snapshot header is complete already")
@@ -98,7 +98,7 @@ package struct SnapshotHeaderDecoder {
     return (message, bytes.count - input.count)
   }
 
-  package static func encode(_ message: Message) -> Bytes {
+  public static func encode(_ message: Message) -> Bytes {
     var bytes: Bytes = []
     MessageStreamEncoder.append(message, to: &bytes)
     return bytes

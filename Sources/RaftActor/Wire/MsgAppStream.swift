@@ -1,4 +1,4 @@
-package import Base
+public import Base
 
 /// Frame types of the msgapp v2 stream.
 private enum FrameType {
@@ -13,14 +13,14 @@ private enum FrameType {
 /// Both ends remember (term, index) of what was sent last, so that an append which continues it
 /// needs no fields of its own. Make a new encoder for every connection, and whenever a message for
 /// the stream was dropped.
-package struct MsgAppV2Encoder {
+public struct MsgAppV2Encoder {
   private var term: Term = 0
   private var index: LogIndex = 0
 
-  package init() {}
+  public init() {}
 
   /// - Parameter message: an append. Its entries are contiguous behind `message.index`.
-  package mutating func append(_ message: Message, to bytes: inout Bytes) {
+  public mutating func append(_ message: Message, to bytes: inout Bytes) {
     precondition(message.kind == .append, "only appends travel on the msgapp stream")
     if message.index == index, message.logTerm == term, message.term == term {
       appendEntries(of: message, to: &bytes)
@@ -32,7 +32,7 @@ package struct MsgAppV2Encoder {
     index = message.entries.last?.index ?? message.index
   }
 
-  package mutating func appendLinkHeartbeat(to bytes: inout Bytes) {
+  public mutating func appendLinkHeartbeat(to bytes: inout Bytes) {
     bytes.append(FrameType.linkHeartbeat)
   }
 
@@ -58,13 +58,13 @@ package struct MsgAppV2Encoder {
 /// Reads the msgapp v2 stream of one connection in pieces of any size.
 ///
 /// After an error the decoder is of no use: the connection has to go.
-package struct MsgAppV2Decoder {
+public struct MsgAppV2Decoder {
   /// Largest message, and largest sum of the entries in one short frame.
-  package static let messageBytesMax = 512 << 20
+  public static let messageBytesMax = 512 << 20
   /// Most entries in one short frame; etcd sends at most 1 MiB of them.
-  package static let entriesMax = 1 << 22
+  public static let entriesMax = 1 << 22
 
-  package private(set) var linkHeartbeatCount = 0
+  public private(set) var linkHeartbeatCount = 0
 
   private enum Step {
     case type, entryCount, entryLength, entry(Int), commit, messageLength, message(Int)
@@ -83,13 +83,13 @@ package struct MsgAppV2Decoder {
   /// - Parameters:
   ///   - local: this member, the `to` of short frames.
   ///   - remote: the member at the other end, their `from`.
-  package init(local: MemberID, remote: MemberID) {
+  public init(local: MemberID, remote: MemberID) {
     self.local = local
     self.remote = remote
   }
 
   /// Calls `emit` for every append that `bytes` completes, in order.
-  package mutating func feed(
+  public mutating func feed(
     _ bytes: UnsafeRawBufferPointer, _ emit: (Message) -> Void
   ) throws(WireError) {
     var input = bytes

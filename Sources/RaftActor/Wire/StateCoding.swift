@@ -1,19 +1,19 @@
-package import Base
+public import Base
 
 // HardState: term 1, vote 2, commit 3. All three are always written: etcd's log has them so.
 extension HardState: WireMessage {
-  package var encodedCount: Int {
+  public var encodedCount: Int {
     3 + ProtobufWriter.varintCount(term) + ProtobufWriter.varintCount(vote)
       + ProtobufWriter.varintCount(commit)
   }
 
-  package func encode(into writer: inout ProtobufWriter) {
+  public func encode(into writer: inout ProtobufWriter) {
     writer.field(1, always: term)
     writer.field(2, always: vote)
     writer.field(3, always: commit)
   }
 
-  package init(decoding buffer: UnsafeRawBufferPointer) throws(WireError) {
+  public init(decoding buffer: UnsafeRawBufferPointer) throws(WireError) {
     self.init()
     var reader = WireReader(buffer, "HardState")
     while let field = try reader.next() {
@@ -29,13 +29,13 @@ extension HardState: WireMessage {
 
 // ConfState: voters 1, learners 2, voters_outgoing 3, learners_next 4 (unpacked), auto_leave 5.
 extension ConfState: WireMessage {
-  package var encodedCount: Int {
+  public var encodedCount: Int {
     [voters, learners, votersOutgoing, learnersNext].reduce(2) { count, list in
       list.reduce(count) { $0 + 1 + ProtobufWriter.varintCount($1) }
     }
   }
 
-  package func encode(into writer: inout ProtobufWriter) {
+  public func encode(into writer: inout ProtobufWriter) {
     for id in voters { writer.field(1, always: id) }
     for id in learners { writer.field(2, always: id) }
     for id in votersOutgoing { writer.field(3, always: id) }
@@ -43,7 +43,7 @@ extension ConfState: WireMessage {
     writer.field(5, always: autoLeave ? 1 : 0)
   }
 
-  package init(decoding buffer: UnsafeRawBufferPointer) throws(WireError) {
+  public init(decoding buffer: UnsafeRawBufferPointer) throws(WireError) {
     self.init()
     var reader = WireReader(buffer, "ConfState")
     while let field = try reader.next() {
@@ -66,19 +66,19 @@ extension ConfState: WireMessage {
 
 // SnapshotMetadata: conf_state 1, index 2, term 3. All written: a 3.7 receiver dereferences them.
 extension SnapshotMetadata: WireMessage {
-  package var encodedCount: Int {
+  public var encodedCount: Int {
     ProtobufWriter.fieldCount(content: confState.encodedCount)
       + 2 + ProtobufWriter.varintCount(index) + ProtobufWriter.varintCount(term)
   }
 
-  package func encode(into writer: inout ProtobufWriter) {
+  public func encode(into writer: inout ProtobufWriter) {
     writer.lengthPrefix(1, confState.encodedCount)
     confState.encode(into: &writer)
     writer.field(2, always: index)
     writer.field(3, always: term)
   }
 
-  package init(decoding buffer: UnsafeRawBufferPointer) throws(WireError) {
+  public init(decoding buffer: UnsafeRawBufferPointer) throws(WireError) {
     self.init()
     var reader = WireReader(buffer, "SnapshotMetadata")
     while let field = try reader.next() {
@@ -94,18 +94,18 @@ extension SnapshotMetadata: WireMessage {
 
 // Snapshot: data 1, metadata 2.
 extension Snapshot: WireMessage {
-  package var encodedCount: Int {
+  public var encodedCount: Int {
     (data.isEmpty ? 0 : ProtobufWriter.fieldCount(content: data.count))
       + ProtobufWriter.fieldCount(content: metadata.encodedCount)
   }
 
-  package func encode(into writer: inout ProtobufWriter) {
+  public func encode(into writer: inout ProtobufWriter) {
     writer.field(1, content: data)
     writer.lengthPrefix(2, metadata.encodedCount)
     metadata.encode(into: &writer)
   }
 
-  package init(decoding buffer: UnsafeRawBufferPointer) throws(WireError) {
+  public init(decoding buffer: UnsafeRawBufferPointer) throws(WireError) {
     self.init()
     var reader = WireReader(buffer, "Snapshot")
     while let field = try reader.next() {

@@ -1,7 +1,7 @@
-package import Base
+public import Base
 
 /// What is wrong with bytes that claim to be a Raft message, entry or stream frame.
-package enum WireError: Error, Equatable, Sendable {
+public enum WireError: Error, Equatable, Sendable {
   /// The named message is not valid protobuf.
   case malformed(String, ProtobufError)
   /// An enum of the named message holds a number that this version does not know.
@@ -21,7 +21,7 @@ package enum WireError: Error, Equatable, Sendable {
 }
 
 extension WireError: CustomStringConvertible {
-  package var description: String {
+  public var description: String {
     switch self {
     case .malformed(let message, let cause): "malformed \(message): \(cause)"
     case .unknownKind(let message, let value): "unknown kind \(value) of \(message)"
@@ -37,7 +37,7 @@ extension WireError: CustomStringConvertible {
 }
 
 /// A message with a hand-written protobuf form.
-package protocol WireMessage {
+public protocol WireMessage {
   /// Exact count of bytes that `encode` appends.
   var encodedCount: Int { get }
 
@@ -48,14 +48,14 @@ package protocol WireMessage {
 }
 
 extension WireMessage {
-  package func encoded() -> Bytes {
+  public func encoded() -> Bytes {
     var writer = ProtobufWriter(reserving: encodedCount)
     encode(into: &writer)
     return writer.bytes
   }
 
   /// Appends the encoded message to `bytes` without copying what is there.
-  package func append(to bytes: inout Bytes) {
+  public func append(to bytes: inout Bytes) {
     var taken: Bytes = []
     swap(&taken, &bytes)
     var writer = ProtobufWriter(appendingTo: consume taken)
@@ -63,7 +63,7 @@ extension WireMessage {
     bytes = writer.bytes
   }
 
-  package init(decoding bytes: Bytes) throws(WireError) {
+  public init(decoding bytes: Bytes) throws(WireError) {
     // `withUnsafeBytes` cannot carry the typed error through a generic result in every context.
     let result = bytes.withUnsafeBytes { buffer -> Result<Self, WireError> in
       do throws(WireError) { return .success(try Self(decoding: buffer)) } catch {

@@ -9,7 +9,7 @@ import StoreActor
 /// Code under test: `RaftCore`, `StateMachine` and all below it, `Lessor`, `WatchHub`. What the actors
 /// around them do is modelled here, after their contracts; the actors themselves run in the second
 /// layer. Time is nanoseconds since the start.
-package final class World: SimulatedWorld {
+public final class World: SimulatedWorld {
   enum Event: WorldEvent {
     case tick(Int, incarnation: Int)
     case deliver(Packet)
@@ -35,14 +35,14 @@ package final class World: SimulatedWorld {
     init(_ message: Message) { self.message = message }
   }
 
-  package let seed: UInt64
-  package internal(set) var options: SimulationOptions
+  public let seed: UInt64
+  public internal(set) var options: SimulationOptions
   let plant: Plant?
   var random: SeededGenerator
-  package internal(set) var now: UInt64 = 0
+  public internal(set) var now: UInt64 = 0
   /// Inputs given to cores and stores so far.
-  package internal(set) var steps = 0
-  package internal(set) var trace: Trace
+  public internal(set) var steps = 0
+  public internal(set) var trace: Trace
   var queue = EventQueue<Event>()
   var nodes: [Node] = []
   /// [from][to]: everything is lost.
@@ -67,13 +67,13 @@ package final class World: SimulatedWorld {
   static let millisecond: UInt64 = 1_000_000
   static let second: UInt64 = 1_000_000_000
 
-  package var counts: RunCounts {
+  public var counts: RunCounts {
     var counts = oracle.counts
     counts.steps = steps
     return counts
   }
 
-  package init(
+  public init(
     seed: UInt64, options: SimulationOptions? = nil, plant: Plant? = nil, storyLines: Int = 0
   ) {
     self.seed = seed
@@ -91,7 +91,7 @@ package final class World: SimulatedWorld {
   // MARK: - Running
 
   /// Faults and load, then healing: the cluster must agree and serve again.
-  package func run() throws(Violation) { try simulate() }
+  public func run() throws(Violation) { try simulate() }
 
   func handle(_ event: Event) throws(Violation) {
     switch event {

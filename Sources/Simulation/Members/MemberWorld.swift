@@ -11,7 +11,7 @@ import StoreActor
 ///
 /// The network, the log's disk, the clocks and the gateway are simulated. The store's file is a real one
 /// in a folder of its own: LMDB's own crash safety is not under test.
-package final class MemberWorld: SimulatedWorld {
+public final class MemberWorld: SimulatedWorld {
   enum Event: WorldEvent {
     case turn(Int, executor: Int, incarnation: Int)
     case tick(Int, incarnation: Int)
@@ -38,12 +38,12 @@ package final class MemberWorld: SimulatedWorld {
     }
   }
 
-  package let seed: UInt64
-  package internal(set) var options: SimulationOptions
+  public let seed: UInt64
+  public internal(set) var options: SimulationOptions
   var random: SeededGenerator
-  package internal(set) var now: UInt64 = 0
-  package internal(set) var steps = 0
-  package internal(set) var trace: Trace
+  public internal(set) var now: UInt64 = 0
+  public internal(set) var steps = 0
+  public internal(set) var trace: Trace
   var queue = EventQueue<Event>()
   var nodes: [MemberNode] = []
   var blocked: [[Bool]] = []
@@ -63,13 +63,13 @@ package final class MemberWorld: SimulatedWorld {
     let index: LogIndex
   }
 
-  package var counts: RunCounts {
+  public var counts: RunCounts {
     var counts = oracle.counts
     counts.steps = steps
     return counts
   }
 
-  package init(seed: UInt64, options: SimulationOptions, storyLines: Int = 0) {
+  public init(seed: UInt64, options: SimulationOptions, storyLines: Int = 0) {
     self.seed = seed
     self.options = options
     trace = Trace(linesMax: storyLines)
@@ -80,7 +80,7 @@ package final class MemberWorld: SimulatedWorld {
     root = "\(base)/apus-simulation-\(getpid())-\(seed)"
   }
 
-  package func run() throws(Violation) {
+  public func run() throws(Violation) {
     mkdir(root, 0o700)
     defer {
       for node in nodes { node.stop() }

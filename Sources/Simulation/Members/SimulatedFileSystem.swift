@@ -1,11 +1,11 @@
-package import Base
+public import Base
 import Glibc
-package import RaftActor
+public import RaftActor
 import Synchronization
 
 /// A disk for the log: a live and a durable image of every file and directory, power cuts at any system
 /// call that keep a random subset of the unsynced sectors, I/O errors, a full disk.
-package final class SimulatedFileSystem: WALFileSystem, Sendable {
+public final class SimulatedFileSystem: WALFileSystem, Sendable {
   fileprivate struct File: Sendable {
     var live: Bytes = []
     var durable: Bytes = []
@@ -33,7 +33,7 @@ package final class SimulatedFileSystem: WALFileSystem, Sendable {
 
   private let state: Mutex<State>
 
-  package init(seed: UInt64) { state = Mutex(State(random: SeededGenerator(seed: seed))) }
+  public init(seed: UInt64) { state = Mutex(State(random: SeededGenerator(seed: seed))) }
 
   // MARK: - Faults
 
@@ -66,7 +66,7 @@ package final class SimulatedFileSystem: WALFileSystem, Sendable {
   // MARK: - Contents
 
   /// The last segment of a log's directory.
-  package func content(of directory: String) -> Bytes {
+  public func content(of directory: String) -> Bytes {
     state.withLock { state in
       let names = state.live.keys.filter { $0.hasPrefix(directory + "/") && $0.hasSuffix(".wal") }
       return names.max().flatMap { state.live[$0] }.flatMap { state.files[$0]?.live } ?? []
@@ -74,7 +74,7 @@ package final class SimulatedFileSystem: WALFileSystem, Sendable {
   }
 
   /// Adds a durable file, and the directory around it.
-  package func addFile(_ path: String, _ bytes: Bytes) {
+  public func addFile(_ path: String, _ bytes: Bytes) {
     state.withLock { state in
       state.nextFile += 1
       state.files[state.nextFile] = File(live: bytes, durable: bytes)
@@ -86,7 +86,7 @@ package final class SimulatedFileSystem: WALFileSystem, Sendable {
 
   // MARK: - WALFileSystem
 
-  package func open(_ path: String, create: Bool) throws(SystemError) -> Int32 {
+  public func open(_ path: String, create: Bool) throws(SystemError) -> Int32 {
     try locked { (state) throws(SystemError) in
       if state.live[path] == nil, create {
         try state.spend()
@@ -98,18 +98,18 @@ package final class SimulatedFileSystem: WALFileSystem, Sendable {
     }
   }
 
-  package func openForReading(_ path: String) throws(SystemError) -> Int32 {
+  public func openForReading(_ path: String) throws(SystemError) -> Int32 {
     try locked { (state) throws(SystemError) in try state.handle(path) }
   }
 
-  package func close(_ file: Int32) {
+  public func close(_ file: Int32) {
     state.withLock { state in
       guard let number = state.handles.removeValue(forKey: file) else { return }
       if state.files[number]?.lockHolder == file { state.files[number]?.lockHolder = nil }
     }
   }
 
-  package func read(
+  public func read(
     _ file: Int32, into buffer: UnsafeMutableRawBufferPointer, at offset: Int
   ) throws(SystemError) -> Int {
     let bytes = try locked { (state) throws(SystemError) in
@@ -120,7 +120,7 @@ package final class SimulatedFileSystem: WALFileSystem, Sendable {
     return count
   }
 
-  package func write(
+  public func write(
     _ file: Int32, _ bytes: UnsafeRawBufferPointer, at offset: Int
   ) throws(SystemError) -> Int {
     let bytes = Bytes(bytes)
@@ -139,7 +139,7 @@ package final class SimulatedFileSystem: WALFileSystem, Sendable {
     }
   }
 
-  package func sync(_ file: Int32) throws(SystemError) {
+  public func sync(_ file: Int32) throws(SystemError) {
     try locked { (state) throws(SystemError) in
       let number = try state.number(file)
       try state.spend()
@@ -149,7 +149,7 @@ package final class SimulatedFileSystem: WALFileSystem, Sendable {
     }
   }
 
-  package func truncate(_ file: Int32, to count: Int) throws(SystemError) {
+  public func truncate(_ file: Int32, to count: Int) throws(SystemError) {
     try locked { (state) throws(SystemError) in
       let number = try state.number(file)
       try state.spend()
@@ -158,13 +158,13 @@ package final class SimulatedFileSystem: WALFileSystem, Sendable {
     }
   }
 
-  package func size(_ file: Int32) throws(SystemError) -> Int {
+  public func size(_ file: Int32) throws(SystemError) -> Int {
     try locked { (state) throws(SystemError) in
       state.files[try state.number(file)]?.live.count ?? 0
     }
   }
 
-  package func lock(_ file: Int32) throws(SystemError) -> Bool {
+  public func lock(_ file: Int32) throws(SystemError) -> Bool {
     try locked { (state) throws(SystemError) in
       let number = try state.number(file)
       if let holder = state.files[number]?.lockHolder { return holder == file }
@@ -173,25 +173,25 @@ package final class SimulatedFileSystem: WALFileSystem, Sendable {
     }
   }
 
-  package func exists(_ path: String) -> Bool {
+  public func exists(_ path: String) -> Bool {
     state.withLock { $0.live[path] != nil || $0.directories.contains(path) }
   }
 
-  package func list(_ directory: String) throws(SystemError) -> [String] {
+  public func list(_ directory: String) throws(SystemError) -> [String] {
     try locked { (state) throws(SystemError) in
       guard state.directories.contains(directory) else { throw SystemError(code: ENOENT) }
       return state.live.keys.sorted().compactMap { Self.name(of: $0, in: directory) }
     }
   }
 
-  package func makeDirectory(_ path: String) throws(SystemError) {
+  public func makeDirectory(_ path: String) throws(SystemError) {
     try locked { (state) throws(SystemError) in
       try state.spend()
       state.directories.insert(path)
     }
   }
 
-  package func rename(_ from: String, to: String) throws(SystemError) {
+  public func rename(_ from: String, to: String) throws(SystemError) {
     try locked { (state) throws(SystemError) in
       try state.spend()
       if state.directories.contains(from) {
@@ -214,7 +214,7 @@ package final class SimulatedFileSystem: WALFileSystem, Sendable {
     }
   }
 
-  package func remove(_ path: String) throws(SystemError) {
+  public func remove(_ path: String) throws(SystemError) {
     try locked { (state) throws(SystemError) in
       try state.spend()
       if state.directories.remove(path) != nil { return }
@@ -222,7 +222,7 @@ package final class SimulatedFileSystem: WALFileSystem, Sendable {
     }
   }
 
-  package func syncDirectory(_ path: String) throws(SystemError) {
+  public func syncDirectory(_ path: String) throws(SystemError) {
     try locked { (state) throws(SystemError) in
       try state.spend()
       for known in Set(state.live.keys).union(state.durable.keys)

@@ -1,5 +1,5 @@
 /// What must hold after every step, by the numbers under which `docs/testing.md` lists them.
-package enum Invariant: Int, CaseIterable, Sendable {
+public enum Invariant: Int, CaseIterable, Sendable {
   /// A term has at most one leader.
   case electionSafety = 1
   /// A member grants one candidate per term, crashes included; the grant is durable when it leaves.
@@ -55,16 +55,16 @@ package enum Invariant: Int, CaseIterable, Sendable {
 }
 
 /// Something that must never happen, and did.
-package struct Violation: Error, Equatable, Sendable, CustomStringConvertible {
-  package let invariant: Invariant
-  package let text: String
+public struct Violation: Error, Equatable, Sendable, CustomStringConvertible {
+  public let invariant: Invariant
+  public let text: String
 
-  package init(_ invariant: Invariant, _ text: String) {
+  public init(_ invariant: Invariant, _ text: String) {
     self.invariant = invariant
     self.text = text
   }
 
-  package var description: String { "\(invariant) (\(invariant.rawValue)): \(text)" }
+  public var description: String { "\(invariant) (\(invariant.rawValue)): \(text)" }
 }
 
 /// Throws unless `condition` holds; the text is only made then.

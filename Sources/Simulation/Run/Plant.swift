@@ -1,6 +1,6 @@
 /// Known bugs of Raft and etcd, put at the edges of the simulation one at a time, to see that the
 /// checks find them. The code under test stays as it is.
-package enum Plant: String, CaseIterable, Sendable {
+public enum Plant: String, CaseIterable, Sendable {
   /// A member forgets its vote when it restarts.
   case voteTwice
   /// Promises leave before the sync that they speak for.

@@ -1,19 +1,19 @@
 import Base
 
 /// One run of the simulation and how it ended.
-package struct RunResult: Sendable {
-  package let seed: UInt64
-  package let violation: Violation?
-  package let traceHash: UInt64
-  package let counts: RunCounts
+public struct RunResult: Sendable {
+  public let seed: UInt64
+  public let violation: Violation?
+  public let traceHash: UInt64
+  public let counts: RunCounts
   /// Simulated nanoseconds.
-  package let time: UInt64
-  package let story: [String]
-  package let options: SimulationOptions
+  public let time: UInt64
+  public let story: [String]
+  public let options: SimulationOptions
 }
 
 /// What is simulated.
-package enum Layer: String, CaseIterable, Sendable {
+public enum Layer: String, CaseIterable, Sendable {
   /// Raft cores with their state machines: fast.
   case core
   /// The actors of members on a replayable executor: everything but the sockets.
@@ -21,18 +21,18 @@ package enum Layer: String, CaseIterable, Sendable {
 }
 
 /// What is run: a seed, and what is changed of what it draws.
-package struct RunRequest: Sendable {
-  package var seed: UInt64
-  package var layer = Layer.core
-  package var without: [FaultKind] = []
-  package var seconds: Int?
-  package var members: Int?
-  package var plant: Plant?
-  package var storyLines = 0
+public struct RunRequest: Sendable {
+  public var seed: UInt64
+  public var layer = Layer.core
+  public var without: [FaultKind] = []
+  public var seconds: Int?
+  public var members: Int?
+  public var plant: Plant?
+  public var storyLines = 0
 
-  package init(seed: UInt64) { self.seed = seed }
+  public init(seed: UInt64) { self.seed = seed }
 
-  package var options: SimulationOptions {
+  public var options: SimulationOptions {
     var generator = SeededGenerator(seed: seed ^ 0x5157_41d5)
     var options = SimulationOptions.random(&generator)
     // Each step of this layer does far more.
@@ -44,7 +44,7 @@ package struct RunRequest: Sendable {
     return options
   }
 
-  package func run() -> RunResult {
+  public func run() -> RunResult {
     switch layer {
     case .core: runCore()
     case .member: runMembers()
@@ -81,7 +81,7 @@ extension RunRequest {
   /// Leaves out what the failure does not need: kinds of faults, members, time.
   ///
   /// - Parameter fails: whether a request still fails in the same way.
-  package func shrunk(_ fails: (RunRequest) -> Bool) -> RunRequest {
+  public func shrunk(_ fails: (RunRequest) -> Bool) -> RunRequest {
     var best = self
     for kind in FaultKind.allCases where !best.without.contains(kind) {
       var candidate = best
@@ -108,7 +108,7 @@ extension RunRequest {
   }
 
   /// The command that runs it again.
-  package var command: String {
+  public var command: String {
     var words = ["simulate", "--seed", String(seed)]
     if layer != .core { words += ["--layer", layer.rawValue] }
     if !without.isEmpty { words += ["--without", without.map(\.rawValue).joined(separator: ",")] }

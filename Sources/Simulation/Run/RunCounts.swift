@@ -1,17 +1,17 @@
 /// What a run did, to see that it did something.
-package struct RunCounts: Equatable, Sendable {
-  package var steps = 0
-  package var commits = 0
-  package var writes = 0
-  package var reads = 0
-  package var events = 0
-  package var snapshots = 0
-  package var crashes = 0
-  package var elections = 0
-  package var membershipChanges = 0
-  package var expiries = 0
-  package var compactions = 0
-  package var keepAlives = 0
+public struct RunCounts: Equatable, Sendable {
+  public var steps = 0
+  public var commits = 0
+  public var writes = 0
+  public var reads = 0
+  public var events = 0
+  public var snapshots = 0
+  public var crashes = 0
+  public var elections = 0
+  public var membershipChanges = 0
+  public var expiries = 0
+  public var compactions = 0
+  public var keepAlives = 0
 
   private var values: [Int] {
     [
@@ -20,13 +20,13 @@ package struct RunCounts: Equatable, Sendable {
     ]
   }
 
-  package init() {}
+  public init() {}
 
   /// Numbers with commas between them, for another process.
-  package var encoded: String { values.map(String.init).joined(separator: ",") }
+  public var encoded: String { values.map(String.init).joined(separator: ",") }
 
   /// Adds what ``encoded`` gave.
-  package mutating func add(_ encoded: some StringProtocol) {
+  public mutating func add(_ encoded: some StringProtocol) {
     let added = encoded.split(separator: ",").map { Int($0) ?? 0 }
     guard added.count == values.count else { return }
     steps += added[0]

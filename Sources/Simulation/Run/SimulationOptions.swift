@@ -1,61 +1,61 @@
-package import Base
+public import Base
 
 /// The size of a simulated cluster, its load and its faults.
 ///
 /// Times are microseconds of simulated time. Rates are events per 1,000 seconds unless said otherwise.
-package struct SimulationOptions: Sendable {
-  package var members = 3
-  package var electionTicks = 10
-  package var tick = 100_000
-  package var preVote = true
+public struct SimulationOptions: Sendable {
+  public var members = 3
+  public var electionTicks = 10
+  public var tick = 100_000
+  public var preVote = true
   /// Seconds with faults.
-  package var seconds = 20
-  package var clients = 3
-  package var watchers = 2
-  package var keys = 6
+  public var seconds = 20
+  public var clients = 3
+  public var watchers = 2
+  public var keys = 6
   /// Between two requests of one client.
-  package var thinkTime = 30_000
+  public var thinkTime = 30_000
   /// Chances in 1,000 per message.
-  package var loss = 0
-  package var duplication = 0
-  package var reordering = false
-  package var messageDelay = 2_000
-  package var syncDelay = 2_000
-  package var applyDelay = 0
-  package var storeCommitDelay = 20_000
-  package var crash = 0
-  package var powerCut = 0
-  package var pause = 0
-  package var partition = 0
-  package var diskError = 0
-  package var diskFull = 0
-  package var transfer = 0
-  package var membership = 0
+  public var loss = 0
+  public var duplication = 0
+  public var reordering = false
+  public var messageDelay = 2_000
+  public var syncDelay = 2_000
+  public var applyDelay = 0
+  public var storeCommitDelay = 20_000
+  public var crash = 0
+  public var powerCut = 0
+  public var pause = 0
+  public var partition = 0
+  public var diskError = 0
+  public var diskFull = 0
+  public var transfer = 0
+  public var membership = 0
   /// Parts in 1,000 by which a member's clock may run fast or slow.
-  package var drift = 0
+  public var drift = 0
   /// Chances in 1,000 that a loss is noticed by the transport.
-  package var unreachable = 0
-  package var maxMessageBytes = 1 << 20
-  package var maxInflightMessages = 512
+  public var unreachable = 0
+  public var maxMessageBytes = 1 << 20
+  public var maxInflightMessages = 512
   /// Chances in 1,000 that what a message brings about is seen to with the next input only.
-  package var batching = 0
+  public var batching = 0
   /// Entries between two trims of the log, and those kept for slow members.
-  package var entriesBetween = 40
-  package var catchUpEntries = 10
+  public var entriesBetween = 40
+  public var catchUpEntries = 10
   /// Shares of the requests.
-  package var readShare = 30
-  package var txnShare = 10
-  package var deleteShare = 10
-  package var leaseShare = 10
-  package var compactionShare = 2
+  public var readShare = 30
+  public var txnShare = 10
+  public var deleteShare = 10
+  public var leaseShare = 10
+  public var compactionShare = 2
 
-  package init() {}
+  public init() {}
 
   /// Nanoseconds.
   var electionTimeout: UInt64 { UInt64(electionTicks) * UInt64(tick) * 1000 }
 
   /// Swarm testing: each seed draws its own mix of faults, and leaves some out.
-  package static func random(_ generator: inout SeededGenerator) -> SimulationOptions {
+  public static func random(_ generator: inout SeededGenerator) -> SimulationOptions {
     var options = SimulationOptions()
     func draw(_ range: ClosedRange<Int>) -> Int { Int.random(in: range, using: &generator) }
     func some(_ range: ClosedRange<Int>) -> Int {
@@ -115,7 +115,7 @@ package struct SimulationOptions: Sendable {
   }
 
   /// Takes one kind of trouble out.
-  package mutating func remove(_ kind: FaultKind) {
+  public mutating func remove(_ kind: FaultKind) {
     switch kind {
     case .loss: loss = 0
     case .duplication: duplication = 0

@@ -1,14 +1,14 @@
 import Base
 
 /// What happened, as a checksum that tells two runs apart, and on demand as text.
-package struct Trace: Sendable {
-  package private(set) var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+public struct Trace: Sendable {
+  public private(set) var hash: UInt64 = 0xcbf2_9ce4_8422_2325
   /// Lines kept; 0 = none are made.
   private let linesMax: Int
   private var lines: [String] = []
   private var first = 0
 
-  package init(linesMax: Int = 0) { self.linesMax = linesMax }
+  public init(linesMax: Int = 0) { self.linesMax = linesMax }
 
   mutating func mix(_ value: UInt64) {
     hash = (hash ^ value) &* 0x9e37_79b9_7f4a_7c15
@@ -28,5 +28,5 @@ package struct Trace: Sendable {
   }
 
   /// The last lines, oldest first.
-  package var story: [String] { Array(lines[first...] + lines[..<first]) }
+  public var story: [String] { Array(lines[first...] + lines[..<first]) }
 }

@@ -1,54 +1,54 @@
-package import Base
-package import EtcdAPI
+public import Base
+public import EtcdAPI
 import SwiftProtobuf
 
 /// The alarms in force, fed by the log and equal on every member.
-package struct AlarmSet: Sendable {
-  package struct Alarm: Hashable, Comparable, Sendable {
-    package let member: MemberID
-    package let kind: Etcdserverpb_AlarmType
+public struct AlarmSet: Sendable {
+  public struct Alarm: Hashable, Comparable, Sendable {
+    public let member: MemberID
+    public let kind: Etcdserverpb_AlarmType
 
-    package init(member: MemberID, kind: Etcdserverpb_AlarmType) {
+    public init(member: MemberID, kind: Etcdserverpb_AlarmType) {
       self.member = member
       self.kind = kind
     }
 
-    package static func < (left: Alarm, right: Alarm) -> Bool {
+    public static func < (left: Alarm, right: Alarm) -> Bool {
       left.member != right.member
         ? left.member < right.member : left.kind.rawValue < right.kind.rawValue
     }
 
     /// The key under which the alarm is stored: an encoded AlarmMember.
-    package var encoded: Bytes {
+    public var encoded: Bytes {
       var writer = ProtobufWriter()
       writer.field(1, member)
       writer.field(2, UInt64(kind.rawValue))
       return writer.bytes
     }
 
-    package init(decoding bytes: Bytes) throws {
+    public init(decoding bytes: Bytes) throws {
       let message = try Etcdserverpb_AlarmMember(serializedBytes: bytes)
       self.init(member: message.memberID, kind: message.alarm)
     }
   }
 
   /// Ascending.
-  package private(set) var alarms: [Alarm] = []
+  public private(set) var alarms: [Alarm] = []
 
-  package init() {}
+  public init() {}
 
-  package init(_ alarms: [Alarm]) { self.alarms = alarms.sorted() }
+  public init(_ alarms: [Alarm]) { self.alarms = alarms.sorted() }
 
-  package func list(_ kind: Etcdserverpb_AlarmType) -> [Alarm] {
+  public func list(_ kind: Etcdserverpb_AlarmType) -> [Alarm] {
     kind == .none ? alarms : alarms.filter { $0.kind == kind }
   }
 
-  package func contains(_ kind: Etcdserverpb_AlarmType) -> Bool {
+  public func contains(_ kind: Etcdserverpb_AlarmType) -> Bool {
     alarms.contains { $0.kind == kind }
   }
 
   /// - Returns: false if the alarm was raised already.
-  package mutating func raise(_ alarm: Alarm) -> Bool {
+  public mutating func raise(_ alarm: Alarm) -> Bool {
     guard !alarms.contains(alarm) else { return false }
     alarms.append(alarm)
     alarms.sort()
@@ -56,7 +56,7 @@ package struct AlarmSet: Sendable {
   }
 
   /// - Returns: false if there was no such alarm.
-  package mutating func clear(_ alarm: Alarm) -> Bool {
+  public mutating func clear(_ alarm: Alarm) -> Bool {
     guard let position = alarms.firstIndex(of: alarm) else { return false }
     alarms.remove(at: position)
     return true
@@ -65,7 +65,7 @@ package struct AlarmSet: Sendable {
 
 extension [AlarmSet.Alarm] {
   /// Whether `member` has told that its space is used up.
-  package func hasNoSpace(of member: MemberID) -> Bool {
+  public func hasNoSpace(of member: MemberID) -> Bool {
     contains { $0.member == member && $0.kind == .nospace }
   }
 }

@@ -1,12 +1,12 @@
-package import Base
-package import EtcdAPI
+public import Base
+public import EtcdAPI
 import FoundationEssentials
 import SwiftProtobuf
 
 /// The changes that the log asks for. Each checks first, then changes, then adds what is to be stored;
 /// after an error nothing has changed.
 extension AuthState {
-  package mutating func enable(_ writes: inout [TableWrite]) throws(EtcdError) {
+  public mutating func enable(_ writes: inout [TableWrite]) throws(EtcdError) {
     guard !isEnabled else { return }
     guard let root = users[.root] else { throw .rootUserMissing }
     guard root.rights.isRoot else { throw .rootRoleMissing }
@@ -15,7 +15,7 @@ extension AuthState {
   }
 
   /// - Returns: whether it was on.
-  package mutating func disable(_ writes: inout [TableWrite]) -> Bool {
+  public mutating func disable(_ writes: inout [TableWrite]) -> Bool {
     guard isEnabled else { return false }
     isEnabled = false
     writes.append(TableWrite(bucket: .auth, key: Self.enabledKey, value: [0]))
@@ -27,7 +27,7 @@ extension AuthState {
 
   /// - Parameter hash: makes the hash of a password that arrived in clear, as members of etcd 3.4
   ///   propose it.
-  package mutating func addUser(
+  public mutating func addUser(
     _ request: Etcdserverpb_AuthUserAddRequest, hash: (String) -> Bytes?,
     _ writes: inout [TableWrite]
   ) throws(EtcdError) {
@@ -57,7 +57,7 @@ extension AuthState {
     return decoded
   }
 
-  package mutating func deleteUser(
+  public mutating func deleteUser(
     _ nameText: String, _ writes: inout [TableWrite]
   ) throws(EtcdError) {
     let name = AuthName(nameText)
@@ -67,7 +67,7 @@ extension AuthState {
     countChange(&writes)
   }
 
-  package mutating func changePassword(
+  public mutating func changePassword(
     _ request: Etcdserverpb_AuthUserChangePasswordRequest, hash: (String) -> Bytes?,
     _ writes: inout [TableWrite]
   ) throws(EtcdError) {
@@ -81,7 +81,7 @@ extension AuthState {
     countChange(&writes)
   }
 
-  package mutating func grantRole(
+  public mutating func grantRole(
     _ roleText: String, toUser nameText: String, _ writes: inout [TableWrite]
   ) throws(EtcdError) {
     let name = AuthName(nameText)
@@ -95,7 +95,7 @@ extension AuthState {
     countChange(&writes)
   }
 
-  package mutating func revokeRole(
+  public mutating func revokeRole(
     _ roleText: String, fromUser nameText: String, _ writes: inout [TableWrite]
   ) throws(EtcdError) {
     let name = AuthName(nameText)
@@ -121,7 +121,7 @@ extension AuthState {
 
   // MARK: - Roles
 
-  package mutating func addRole(
+  public mutating func addRole(
     _ nameText: String, _ writes: inout [TableWrite]
   ) throws(EtcdError) {
     guard !nameText.isEmpty else { throw .roleEmpty }
@@ -132,7 +132,7 @@ extension AuthState {
     countChange(&writes)
   }
 
-  package mutating func deleteRole(
+  public mutating func deleteRole(
     _ nameText: String, _ writes: inout [TableWrite]
   ) throws(EtcdError) {
     let name = AuthName(nameText)
@@ -144,7 +144,7 @@ extension AuthState {
   }
 
   /// - Parameter checksRange: members before 3.6 take any range.
-  package mutating func grantPermission(
+  public mutating func grantPermission(
     _ request: Etcdserverpb_AuthRoleGrantPermissionRequest, checksRange: Bool = true,
     _ writes: inout [TableWrite]
   ) throws(EtcdError) {
@@ -176,7 +176,7 @@ extension AuthState {
   }
 
   /// Whether a permission can be granted: it names a key, and at least one.
-  package static func checkRange(_ permission: Authpb_Permission) throws(EtcdError) {
+  public static func checkRange(_ permission: Authpb_Permission) throws(EtcdError) {
     guard !permission.key.isEmpty else { throw .invalidAuthManagement }
     if case .span(let start, let end) = KeyRange(
       key: Bytes(permission.key), rangeEnd: Bytes(permission.rangeEnd)),
@@ -186,7 +186,7 @@ extension AuthState {
     }
   }
 
-  package mutating func revokePermission(
+  public mutating func revokePermission(
     _ request: Etcdserverpb_AuthRoleRevokePermissionRequest, _ writes: inout [TableWrite]
   ) throws(EtcdError) {
     let name = AuthName(request.role)
@@ -207,7 +207,7 @@ extension AuthState {
   }
 
   /// The revision as the file holds it.
-  package var revisionWrite: TableWrite {
+  public var revisionWrite: TableWrite {
     TableWrite(bucket: .auth, key: Self.revisionKey, value: revision.bigEndianBytes)
   }
 

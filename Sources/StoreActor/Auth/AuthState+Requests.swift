@@ -1,8 +1,8 @@
-package import Base
-package import EtcdAPI
+public import Base
+public import EtcdAPI
 
 /// How far permissions are looked at when entries are applied, which has to be alike on all members.
-package enum AuthRules: Sendable {
+public enum AuthRules: Sendable {
   /// Everything that a transaction does, at any depth.
   case complete
   /// As etcd did until the releases of 2026: a transaction's nested transactions, leases and previous
@@ -12,7 +12,7 @@ package enum AuthRules: Sendable {
 
 extension Membership {
   /// By the oldest member that the cluster's version speaks of.
-  package var authRules: AuthRules {
+  public var authRules: AuthRules {
     guard let clusterVersion else { return .complete }
     let old = ["3.4.", "3.5.", "3.6."].contains { clusterVersion.hasPrefix($0) }
     return old ? .shallow : .complete
@@ -21,7 +21,7 @@ extension Membership {
 
 /// Which rights requests need, in etcd's order of questions.
 extension AuthState {
-  package func checkRange(
+  public func checkRange(
     _ caller: AuthCaller, _ request: Etcdserverpb_RangeRequest
   ) throws(EtcdError) {
     guard isEnabled else { return }
@@ -30,7 +30,7 @@ extension AuthState {
 
   /// - Parameter lessor: whoever writes a key under a lease may end that lease, and with it all keys
   ///   that hang on it: he must have the right to write those. nil = leases are not looked at.
-  package func checkPut(
+  public func checkPut(
     _ caller: AuthCaller, key: Bytes, lease: LeaseID, prevKv: Bool, _ lessor: Lessor?,
     rules: AuthRules = .complete
   ) throws(EtcdError) {
@@ -42,7 +42,7 @@ extension AuthState {
     if prevKv { try check(caller, .read, key) }
   }
 
-  package func checkDelete(
+  public func checkDelete(
     _ caller: AuthCaller, _ request: Etcdserverpb_DeleteRangeRequest
   ) throws(EtcdError) {
     guard isEnabled else { return }
@@ -52,7 +52,7 @@ extension AuthState {
   }
 
   /// Both branches, whichever is taken.
-  package func checkTxn(
+  public func checkTxn(
     _ caller: AuthCaller, _ request: Etcdserverpb_TxnRequest, _ lessor: Lessor?,
     rules: AuthRules = .complete
   ) throws(EtcdError) {
@@ -79,7 +79,7 @@ extension AuthState {
   }
 
   /// Whether the caller has the right to all keys that hang on a lease.
-  package func checkLease(
+  public func checkLease(
     _ caller: AuthCaller, _ access: Access, _ lease: LeaseID, _ lessor: Lessor?
   ) throws(EtcdError) {
     guard isEnabled, lease != 0, !isAdmin(caller), let keys = lessor?.keys(of: lease)

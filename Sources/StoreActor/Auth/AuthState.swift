@@ -1,5 +1,5 @@
-package import Base
-package import EtcdAPI
+public import Base
+public import EtcdAPI
 import FoundationEssentials
 import SwiftProtobuf
 
@@ -7,8 +7,8 @@ import SwiftProtobuf
 ///
 /// A value that every member reaches by applying the same entries. What a user may do is worked out
 /// when users or roles change, not when a request asks.
-package struct AuthState: Sendable {
-  package enum Access: Sendable {
+public struct AuthState: Sendable {
+  public enum Access: Sendable {
     case read
     case write
   }
@@ -28,17 +28,17 @@ package struct AuthState: Sendable {
   static let enabledKey = Bytes("authEnabled".utf8)
   static let revisionKey = Bytes("authRevision".utf8)
 
-  package internal(set) var isEnabled = false
+  public internal(set) var isEnabled = false
   /// Counts changes, as etcd counts them. The first revision is 1.
-  package internal(set) var revision: UInt64 = 1
+  public internal(set) var revision: UInt64 = 1
   var users: [AuthName: User] = [:]
   var roles: [AuthName: Authpb_Role] = [:]
 
-  package init() {}
+  public init() {}
 
   /// Takes up what the store's file holds.
   /// - Parameter revision: 0 if the file has none yet.
-  package init(
+  public init(
     isEnabled: Bool, revision: UInt64, users: [Authpb_User], roles: [Authpb_Role]
   ) {
     self.isEnabled = isEnabled
@@ -51,19 +51,19 @@ package struct AuthState: Sendable {
   // MARK: - Questions
 
   /// Whether the caller may do what only root may.
-  package func checkAdmin(_ caller: AuthCaller) throws(EtcdError) {
+  public func checkAdmin(_ caller: AuthCaller) throws(EtcdError) {
     guard isEnabled else { return }
     guard !caller.username.isEmpty else { throw .userEmpty }
     guard let user = users[AuthName(caller.username)] else { throw .userNotFound }
     guard user.rights.isRoot else { throw .permissionDenied }
   }
 
-  package func isAdmin(_ caller: AuthCaller) -> Bool {
+  public func isAdmin(_ caller: AuthCaller) -> Bool {
     !isEnabled || users[AuthName(caller.username)]?.rights.isRoot == true
   }
 
   /// Whether the caller may read or write all keys of a range.
-  package func check(
+  public func check(
     _ caller: AuthCaller, _ access: Access, _ range: KeyRange
   ) throws(EtcdError) {
     guard isEnabled else { return }
@@ -76,13 +76,13 @@ package struct AuthState: Sendable {
   }
 
   /// Users or roles have changed since the caller's rights were looked at.
-  package func checkRevision(_ caller: AuthCaller) throws(EtcdError) {
+  public func checkRevision(_ caller: AuthCaller) throws(EtcdError) {
     if isEnabled, !caller.isAnonymous, caller.revision != revision { throw .authRevisionOld }
   }
 
   /// What a login needs to know of a user.
   /// - Throws: if nobody can log in under that name.
-  package func passwordHash(of name: String) throws(EtcdError) -> Bytes {
+  public func passwordHash(of name: String) throws(EtcdError) -> Bytes {
     guard isEnabled else { throw .authNotEnabled }
     guard let user = users[AuthName(name)]?.record else { throw .authFailed }
     guard !user.options.noPassword else { throw .noPasswordUser }
@@ -94,22 +94,22 @@ package struct AuthState: Sendable {
   }
 
   /// In byte order.
-  package var userNames: [String] { users.keys.sorted().map(\.text) }
-  package var roleNames: [String] { roles.keys.sorted().map(\.text) }
+  public var userNames: [String] { users.keys.sorted().map(\.text) }
+  public var roleNames: [String] { roles.keys.sorted().map(\.text) }
 
   /// Sorted.
-  package func roles(ofUser name: String) throws(EtcdError) -> [String] {
+  public func roles(ofUser name: String) throws(EtcdError) -> [String] {
     guard let user = users[AuthName(name)] else { throw .userNotFound }
     return user.record.roles
   }
 
-  package func hasRole(_ caller: AuthCaller, _ role: String) -> Bool {
+  public func hasRole(_ caller: AuthCaller, _ role: String) -> Bool {
     users[AuthName(caller.username)]?.record.roles.contains { AuthName($0) == AuthName(role) }
       ?? false
   }
 
   /// Sorted by key. Root's role may do everything, whatever was granted to it.
-  package func permissions(ofRole name: String) throws(EtcdError) -> [Authpb_Permission] {
+  public func permissions(ofRole name: String) throws(EtcdError) -> [Authpb_Permission] {
     guard let role = roles[AuthName(name)] else { throw .roleNotFound }
     guard AuthName(name) != .root else {
       return [

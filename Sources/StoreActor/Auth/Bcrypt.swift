@@ -1,4 +1,4 @@
-package import Base
+public import Base
 import CCrypt
 import Glibc
 
@@ -6,17 +6,17 @@ import Glibc
 ///
 /// libxcrypt computes them. It is asked for `$2b$`, which is what Go calls `$2a$`: for that name
 /// libxcrypt guards against a flaw of other old programs, and differs for rare passwords.
-package enum Bcrypt {
-  package static let costs = 4...31
-  package static let defaultCost = 10
-  package static let saltByteCount = 16
+public enum Bcrypt {
+  public static let costs = 4...31
+  public static let defaultCost = 10
+  public static let saltByteCount = 16
   /// Longer ones are refused, since bcrypt would look at no more of them.
-  package static let passwordBytesMax = 72
+  public static let passwordBytesMax = 72
 
   /// Takes 50 ms and more: not on the loop, nor on the store's thread.
   /// - Parameter salt: 16 bytes that no other hash has.
   /// - Returns: nil for a password that cannot be hashed: see ``isHashable(_:)``.
-  package static func hash(_ password: String, cost: Int, salt: Bytes) -> Bytes? {
+  public static func hash(_ password: String, cost: Int, salt: Bytes) -> Bytes? {
     precondition(costs.contains(cost) && salt.count == saltByteCount)
     guard isHashable(password) else { return nil }
     var setting = [CChar](repeating: 0, count: 64)
@@ -30,7 +30,7 @@ package enum Bcrypt {
   }
 
   /// Whether `password` has this hash; false for a hash that is none. As slow as ``hash``.
-  package static func verify(_ password: String, _ hash: Bytes) -> Bool {
+  public static func verify(_ password: String, _ hash: Bytes) -> Bool {
     guard hash.count == 60, hash[0] == UInt8(ascii: "$"), hash[1] == UInt8(ascii: "2"),
       hash[3] == UInt8(ascii: "$"), !password.utf8.contains(0)
     else { return false }
@@ -46,7 +46,7 @@ package enum Bcrypt {
   }
 
   /// Zero bytes end a password for libxcrypt, and more than 72 bytes are beyond bcrypt itself.
-  package static func isHashable(_ password: String) -> Bool {
+  public static func isHashable(_ password: String) -> Bool {
     !password.utf8.contains(0) && password.utf8.count <= passwordBytesMax
   }
 

@@ -4,7 +4,7 @@ import Base
 ///
 /// Merging makes every question one binary search: a range is inside the set exactly if one interval
 /// holds all of it.
-package struct KeyIntervals: Equatable, Sendable {
+public struct KeyIntervals: Equatable, Sendable {
   /// `start <= key < end`; nil = no upper bound.
   struct Interval: Equatable, Sendable {
     var start: Bytes
@@ -13,10 +13,10 @@ package struct KeyIntervals: Equatable, Sendable {
 
   private(set) var intervals: [Interval] = []
 
-  package init() {}
+  public init() {}
 
   /// Empty ranges hold no key and are left out.
-  package init(_ ranges: [KeyRange]) {
+  public init(_ ranges: [KeyRange]) {
     let sorted = ranges.compactMap(Self.interval).sorted { $0.start.precedes($1.start) }
     for next in sorted { append(next) }
   }
@@ -45,7 +45,7 @@ package struct KeyIntervals: Equatable, Sendable {
   }
 
   /// Whether every key of `range` is in the set. An empty range is judged by its start, as in etcd.
-  package func covers(_ range: KeyRange) -> Bool {
+  public func covers(_ range: KeyRange) -> Bool {
     guard let interval = interval(at: range.start) else { return false }
     switch range {
     case .single: return true

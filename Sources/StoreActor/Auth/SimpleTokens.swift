@@ -1,4 +1,4 @@
-package import Base
+public import Base
 import Synchronization
 
 /// Simple tokens: random letters that an entry of the log has tied to a user, so that every member
@@ -6,8 +6,8 @@ import Synchronization
 ///
 /// A token's text is its letters, a dot and a number. Members before 3.5.3 take the index of the entry,
 /// later ones the one before it: both are understood. Times are monotonic nanoseconds, passed in.
-package struct SimpleTokens: Sendable {
-  package enum Lookup: Equatable, Sendable {
+public struct SimpleTokens: Sendable {
+  public enum Lookup: Equatable, Sendable {
     case user(String)
     /// The entry that assigns the token may still have to be applied here.
     case unknownBefore(LogIndex)
@@ -24,18 +24,18 @@ package struct SimpleTokens: Sendable {
   private let ttl: UInt64
 
   /// - Parameter ttl: nanoseconds without use after which a token is forgotten.
-  package init(ttl: UInt64) { self.ttl = ttl }
+  public init(ttl: UInt64) { self.ttl = ttl }
 
-  package var count: Int { entries.count }
+  public var count: Int { entries.count }
 
   /// - Parameter index: of the entry that says so.
-  package mutating func assign(_ letters: String, index: LogIndex, to user: String, now: UInt64) {
+  public mutating func assign(_ letters: String, index: LogIndex, to user: String, now: UInt64) {
     entries[letters] = Entry(user: AuthName(user), index: index, deadline: now &+ ttl)
   }
 
   /// Finds a token's user and lengthens the token's life.
   /// - Parameter applied: the last entry applied when the caller looked, before this call.
-  package mutating func lookUp(_ token: String, applied: LogIndex, now: UInt64) -> Lookup {
+  public mutating func lookUp(_ token: String, applied: LogIndex, now: UInt64) -> Lookup {
     let parts = token.split(separator: ".", omittingEmptySubsequences: false)
     guard parts.count == 2, let number = LogIndex(parts[1]), number < .max else { return .invalid }
     let letters = String(parts[0])
@@ -49,15 +49,15 @@ package struct SimpleTokens: Sendable {
     return .user(entry.user.text)
   }
 
-  package mutating func remove(ofUser user: String) {
+  public mutating func remove(ofUser user: String) {
     let name = AuthName(user)
     entries = entries.filter { $0.value.user != name }
   }
 
-  package mutating func removeAll() { entries = [:] }
+  public mutating func removeAll() { entries = [:] }
 
   /// Forgets what was not used for too long.
-  package mutating func expire(now: UInt64) {
+  public mutating func expire(now: UInt64) {
     guard entries.contains(where: { $0.value.deadline <= now }) else { return }
     entries = entries.filter { $0.value.deadline > now }
   }
@@ -67,18 +67,18 @@ package struct SimpleTokens: Sendable {
 ///
 /// A board rather than messages between the two: a token has to be known here before anybody can see
 /// the entry that assigned it as applied.
-package final class TokenBoard: Sendable {
+public final class TokenBoard: Sendable {
   private let tokens: Mutex<SimpleTokens>
 
-  package init(ttl: UInt64) { tokens = Mutex(SimpleTokens(ttl: ttl)) }
+  public init(ttl: UInt64) { tokens = Mutex(SimpleTokens(ttl: ttl)) }
 
-  package func change<Result: Sendable>(
+  public func change<Result: Sendable>(
     _ body: (inout SimpleTokens) -> sending Result
   ) -> Result {
     tokens.withLock { body(&$0) }
   }
 
-  package func apply(_ event: TokenEvent, now: UInt64) {
+  public func apply(_ event: TokenEvent, now: UInt64) {
     tokens.withLock { tokens in
       switch event {
       case .assigned(let letters, let index, let user):
@@ -91,7 +91,7 @@ package final class TokenBoard: Sendable {
 }
 
 /// What an applied entry means for tokens.
-package enum TokenEvent: Equatable, Sendable {
+public enum TokenEvent: Equatable, Sendable {
   case assigned(letters: String, index: LogIndex, user: String)
   /// The user is gone or has another password.
   case userChanged(String)

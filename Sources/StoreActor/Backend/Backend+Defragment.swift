@@ -69,14 +69,14 @@ final class DefragmentCopy {
 
 extension Backend {
   /// Bytes per transaction of bulk copies: bounds the memory that LMDB's dirty pages take.
-  package static let copySliceBytes = 32 << 20
+  public static let copySliceBytes = 32 << 20
   /// The same for copies beside a running load: what a sync of the log may have to wait for.
   static let gentleSliceBytes = 4 << 20
 
   /// Rewrites the file without free pages and puts it in place. BACKEND thread; blocks it for the
   /// whole copy. Readers go on with what they see until they renew; the old file's space is given
   /// back when the last of them has done so. On an error the old file stays in use.
-  package func defragment() throws(BackendError) {
+  public func defragment() throws(BackendError) {
     try beginDefragment()
     while try !continueDefragment(maxBytes: Self.copySliceBytes) {}
     try finishDefragment()
@@ -86,7 +86,7 @@ extension Backend {
   /// kept in memory and repeated on the copy at the end.
   ///
   /// - Precondition: none is under way.
-  package func beginDefragment() throws(BackendError) {
+  public func beginDefragment() throws(BackendError) {
     try writer.withLock { (state) throws(BackendError) in
       precondition(state.copy == nil, "a defragmentation is under way")
       guard !state.isUnusable else { throw .unusable(file: environment.path) }
@@ -98,7 +98,7 @@ extension Backend {
 
   /// Copies about `maxBytes` more, and waits until they are on the disk. True when only
   /// `finishDefragment` is left to do. An error cancels the defragmentation.
-  package func continueDefragment(maxBytes: Int) throws(BackendError) -> Bool {
+  public func continueDefragment(maxBytes: Int) throws(BackendError) -> Bool {
     try writer.withLock { (state) throws(BackendError) in
       guard let copy = state.copy else { preconditionFailure("no defragmentation is under way") }
       do throws(BackendError) {
@@ -117,7 +117,7 @@ extension Backend {
   var journalBytes: Int { writer.withLock { $0.copy?.journalBytes ?? 0 } }
 
   /// Repeats the commits made meanwhile, makes the copy durable and swaps it in.
-  package func finishDefragment() throws(BackendError) {
+  public func finishDefragment() throws(BackendError) {
     try writer.withLock { (state) throws(BackendError) in
       guard let copy = state.copy, copy.isCopied else {
         preconditionFailure("the copy is not complete")
@@ -137,7 +137,7 @@ extension Backend {
   }
 
   /// Gives up a defragmentation, if one is under way.
-  package func cancelDefragment() throws(BackendError) {
+  public func cancelDefragment() throws(BackendError) {
     try writer.withLock { (state) throws(BackendError) in
       state.copy = nil
       try Self.removeTemporaries(directory)
@@ -158,7 +158,7 @@ extension Backend {
   }
 
   /// Gives back a part of the space of files that were replaced, about `maxBytes`. BACKEND thread.
-  package func reclaim(maxBytes: Int) -> ReplacedFiles.Progress {
+  public func reclaim(maxBytes: Int) -> ReplacedFiles.Progress {
     writer.withLock { $0.replaced.reclaim(maxBytes: maxBytes) }
   }
 }

@@ -1,15 +1,15 @@
-package import Base
+public import Base
 import CLMDB
 import Glibc
 import Synchronization
 
-package struct BackendOptions: Sendable {
+public struct BackendOptions: Sendable {
   /// Address space for the file, an upper bound of its size. If the kernel refuses, halves are tried.
-  package var mapBytes: Int
+  public var mapBytes: Int
   /// Leave durability to the kernel (`--unsafe-no-fsync`). A power cut may then damage the file.
-  package var noSync: Bool
+  public var noSync: Bool
 
-  package init(mapBytes: Int = 1 << 40, noSync: Bool = false) {
+  public init(mapBytes: Int = 1 << 40, noSync: Bool = false) {
     self.mapBytes = mapBytes
     self.noSync = noSync
   }
@@ -19,8 +19,8 @@ package struct BackendOptions: Sendable {
 ///
 /// Commits, defragmentation and snapshot installs exclude each other (they belong on the BACKEND
 /// thread, and block it). Sizes and new read views are for any thread.
-package final class Backend: Sendable {
-  package let directory: String
+public final class Backend: Sendable {
+  public let directory: String
   let options: BackendOptions
   let owner: DirectoryLock
 
@@ -48,7 +48,7 @@ package final class Backend: Sendable {
   /// Opens the store in `directory` (created with mode 0700 if absent), or creates an empty one.
   ///
   /// Removes what a crash during defragmentation or a snapshot install left behind.
-  package static func open(
+  public static func open(
     directory: String, options: BackendOptions = BackendOptions()
   ) throws(BackendError) -> Backend {
     try FileSystem.makeDirectory(directory)
@@ -70,7 +70,7 @@ package final class Backend: Sendable {
   }
 
   /// Whether `directory` holds a store that was put in place.
-  package static func exists(directory: String) -> Bool {
+  public static func exists(directory: String) -> Bool {
     FileSystem.exists(directory + "/" + StoreFile.data)
   }
 
@@ -92,24 +92,24 @@ package final class Backend: Sendable {
   var environment: Environment { current.withLock { $0 } }
 
   /// Increases whenever another file takes the place of the live one.
-  package var generation: UInt64 { generationCounter.load(ordering: .acquiring) }
+  public var generation: UInt64 { generationCounter.load(ordering: .acquiring) }
 
   /// Bytes of the file handed out, free pages included: etcd's `dbSize`. Any thread, no I/O.
-  package var sizeBytes: Int { allocatedBytes.load(ordering: .relaxed) }
+  public var sizeBytes: Int { allocatedBytes.load(ordering: .relaxed) }
 
   /// The part of `sizeBytes` that is not free: etcd's `dbSizeInUse`. Any thread, no I/O.
-  package var sizeInUseBytes: Int { inUseBytes.load(ordering: .relaxed) }
+  public var sizeInUseBytes: Int { inUseBytes.load(ordering: .relaxed) }
 
   /// Read views that exist now. Any thread.
-  package var openViews: Int { views.load(ordering: .relaxed) }
+  public var openViews: Int { views.load(ordering: .relaxed) }
 
   /// Index and term of the last commit. Waits for a running commit or defragmentation step.
-  package var progress: (consistentIndex: UInt64, term: Term) {
+  public var progress: (consistentIndex: UInt64, term: Term) {
     writer.withLock { ($0.consistentIndex, $0.term) }
   }
 
   /// A view of the last commit, for the calling thread. At most about 1,000 at a time.
-  package func makeReadView() throws(BackendError) -> ReadView { try ReadView(self) }
+  public func makeReadView() throws(BackendError) -> ReadView { try ReadView(self) }
 
   /// A fresh id for a sealed buffer.
   func takeBufferID() -> UInt64 { bufferCounter.add(1, ordering: .relaxed).newValue }
@@ -159,7 +159,7 @@ package final class Backend: Sendable {
   /// - Precondition: neither index nor term is lower than at the last commit.
   /// - Throws: `diskFull` or `mapFull` if nothing was written and a later try may succeed;
   ///   any other error ends writing through this handle.
-  package func commit(
+  public func commit(
     _ batch: WriteBatch, consistentIndex: UInt64, term: Term
   ) throws(BackendError) {
     try writer.withLock { (state) throws(BackendError) in

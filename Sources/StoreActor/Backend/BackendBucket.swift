@@ -1,9 +1,9 @@
-package import Base
+public import Base
 
 /// The ten tables of the store. Names and contents are etcd's, so that a snapshot is a plain copy.
 ///
 /// Declared in the byte order of their names, which is the order of snapshots and hashes.
-package enum BackendBucket: UInt8, CaseIterable, Sendable {
+public enum BackendBucket: UInt8, CaseIterable, Sendable {
   case alarm
   case auth
   case authRoles
@@ -15,7 +15,7 @@ package enum BackendBucket: UInt8, CaseIterable, Sendable {
   case membersRemoved
   case meta
 
-  package var name: StaticString {
+  public var name: StaticString {
     switch self {
     case .alarm: "alarm"
     case .auth: "auth"
@@ -30,48 +30,48 @@ package enum BackendBucket: UInt8, CaseIterable, Sendable {
     }
   }
 
-  package var nameBytes: Bytes { name.withUTF8Buffer { Bytes($0) } }
+  public var nameBytes: Bytes { name.withUTF8Buffer { Bytes($0) } }
 }
 
 /// Keys inside `meta` and `cluster` that the backend itself reads or writes.
-package enum BackendKey {
+public enum BackendKey {
   /// Index of the last Raft entry whose effects are in the file: u64, big-endian.
-  package static let consistentIndex = Bytes("consistent_index".utf8)
+  public static let consistentIndex = Bytes("consistent_index".utf8)
   /// Term of that entry: u64, big-endian.
-  package static let term = Bytes("term".utf8)
+  public static let term = Bytes("term".utf8)
   /// Raft's voters and learners, as JSON.
-  package static let confState = Bytes("confState".utf8)
+  public static let confState = Bytes("confState".utf8)
   /// Schema version as text, such as `3.7.0`.
-  package static let storageVersion = Bytes("storageVersion".utf8)
-  package static let scheduledCompactRevision = Bytes("scheduledCompactRev".utf8)
-  package static let finishedCompactRevision = Bytes("finishedCompactRev".utf8)
+  public static let storageVersion = Bytes("storageVersion".utf8)
+  public static let scheduledCompactRevision = Bytes("scheduledCompactRev".utf8)
+  public static let finishedCompactRevision = Bytes("finishedCompactRev".utf8)
   /// In `cluster`: the cluster's version as text.
-  package static let clusterVersion = Bytes("clusterVersion".utf8)
+  public static let clusterVersion = Bytes("clusterVersion".utf8)
   /// In `cluster`: what was last said about a downgrade, as JSON.
-  package static let downgrade = Bytes("downgrade".utf8)
+  public static let downgrade = Bytes("downgrade".utf8)
 }
 
 extension UInt64 {
   /// Nil unless there are exactly eight bytes.
-  package init?(bigEndianBytes bytes: UnsafeRawBufferPointer) {
+  public init?(bigEndianBytes bytes: UnsafeRawBufferPointer) {
     guard bytes.count == 8 else { return nil }
     self = UInt64(bigEndian: bytes.loadUnaligned(as: UInt64.self))
   }
 }
 
 /// Keys of the `key` table: main, `_`, sub; a tombstone's key has a trailing `t`.
-package enum RevisionKey {
-  package static let byteCount = 17
-  package static let tombstoneByteCount = 18
+public enum RevisionKey {
+  public static let byteCount = 17
+  public static let tombstoneByteCount = 18
 
-  package static func append(_ revision: Revision, isTombstone: Bool, to bytes: inout Bytes) {
+  public static func append(_ revision: Revision, isTombstone: Bool, to bytes: inout Bytes) {
     Swift.withUnsafeBytes(of: revision.main.bigEndian) { bytes.append(contentsOf: $0) }
     bytes.append(UInt8(ascii: "_"))
     Swift.withUnsafeBytes(of: revision.sub.bigEndian) { bytes.append(contentsOf: $0) }
     if isTombstone { bytes.append(UInt8(ascii: "t")) }
   }
 
-  package static func bytes(_ revision: Revision, isTombstone: Bool = false) -> Bytes {
+  public static func bytes(_ revision: Revision, isTombstone: Bool = false) -> Bytes {
     var bytes: Bytes = []
     bytes.reserveCapacity(tombstoneByteCount)
     append(revision, isTombstone: isTombstone, to: &bytes)
@@ -93,7 +93,7 @@ package enum RevisionKey {
   }
 
   /// Nil for bytes that are not a key of this table.
-  package static func parse(
+  public static func parse(
     _ key: UnsafeRawBufferPointer
   ) -> (revision: Revision, isTombstone: Bool)? {
     guard key.count == byteCount || key.count == tombstoneByteCount,

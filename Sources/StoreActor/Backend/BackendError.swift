@@ -1,7 +1,7 @@
 import Glibc
 
 /// What can go wrong with the store's files. `description` says which file and what to do.
-package enum BackendError: Error, Equatable, Sendable {
+public enum BackendError: Error, Equatable, Sendable {
   /// Another process (or another handle in this one) has the directory. Pid nil: unknown.
   case directoryInUse(directory: String, ownerPID: Int32?)
   /// The file system has no room. Nothing of the batch was kept; it may be tried again.
@@ -25,7 +25,7 @@ package enum BackendError: Error, Equatable, Sendable {
 }
 
 /// What is wrong with the bytes of a bbolt file.
-package enum BoltProblem: Error, Equatable, Sendable {
+public enum BoltProblem: Error, Equatable, Sendable {
   /// Neither meta page has the magic number, version and checksum of a bbolt file.
   case noValidMeta
   /// The file ends before its own high-water mark.
@@ -42,7 +42,7 @@ package enum BoltProblem: Error, Equatable, Sendable {
 }
 
 extension BackendError: CustomStringConvertible {
-  package var description: String {
+  public var description: String {
     switch self {
     case .directoryInUse(let directory, let pid):
       "store directory \(directory) is in use by "
@@ -73,7 +73,7 @@ extension BackendError: CustomStringConvertible {
 }
 
 extension BoltProblem: CustomStringConvertible {
-  package var description: String {
+  public var description: String {
     switch self {
     case .noValidMeta: "no valid meta page (not a bbolt file, or damaged)"
     case .truncated(let expected, let actual):

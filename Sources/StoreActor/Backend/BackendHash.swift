@@ -3,7 +3,7 @@ import Base
 extension ReadView {
   /// etcd's Maintenance.Hash: CRC-32C over the names, keys and values of all tables, without the
   /// applied index, its term and the storage version. Reads the whole file: any thread with a view.
-  package func hashBackend() throws(BackendError) -> UInt32 {
+  public func hashBackend() throws(BackendError) -> UInt32 {
     let ignored = [BackendKey.consistentIndex, BackendKey.term, BackendKey.storageVersion]
     var crc: UInt32 = 0
     for bucket in BackendBucket.allCases {
@@ -20,7 +20,7 @@ extension ReadView {
 
 extension Backend {
   /// `ReadView.hashBackend` of the last commit.
-  package func hashBackend() throws(BackendError) -> UInt32 {
+  public func hashBackend() throws(BackendError) -> UInt32 {
     try makeReadView().hashBackend()
   }
 }

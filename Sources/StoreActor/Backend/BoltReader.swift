@@ -1,28 +1,28 @@
-package import Base
+public import Base
 import Glibc
 
 /// Reads a bbolt file of any page size, whoever wrote it.
 ///
 /// Bytes are not trusted: every offset is checked, key order and page counts are enforced, and the
 /// file is read with `pread`, so damage and truncation end in a `BoltProblem`, never in a crash.
-package final class BoltReader {
+public final class BoltReader {
   /// A bucket found in the file.
-  package struct Bucket: Sendable {
+  public struct Bucket: Sendable {
     fileprivate let root: UInt64
     fileprivate let inline: Bytes
   }
 
   private let file: OwnedFile
-  package let fileBytes: Int
-  package private(set) var pageBytes = 0
+  public let fileBytes: Int
+  public private(set) var pageBytes = 0
   /// The file's top level, which contains only buckets.
-  package private(set) var root = Bucket(root: 0, inline: [])
+  public private(set) var root = Bucket(root: 0, inline: [])
   private var highWater: UInt64 = 0
 
   private static let depthMax = 64
   private static let nodeBytesMax = 1 << 31
 
-  package init(path: String) throws(BackendError) {
+  public init(path: String) throws(BackendError) {
     file = try OwnedFile(path: path, flags: O_RDONLY)
     fileBytes = try file.byteCount()
     do throws(BoltProblem) {
@@ -32,7 +32,7 @@ package final class BoltReader {
     }
   }
 
-  package var path: String { file.path }
+  public var path: String { file.path }
 
   // MARK: Metas
 
@@ -110,7 +110,7 @@ package final class BoltReader {
   // MARK: Iteration
 
   /// The buckets directly inside `bucket`, in byte order.
-  package func buckets(in bucket: Bucket) throws(BackendError) -> [(name: Bytes, bucket: Bucket)] {
+  public func buckets(in bucket: Bucket) throws(BackendError) -> [(name: Bytes, bucket: Bucket)] {
     var found: [(name: Bytes, bucket: Bucket)] = []
     var problem: BoltProblem?
     try walkReporting(bucket) { flags, key, value in
@@ -130,7 +130,7 @@ package final class BoltReader {
 
   /// Visits keys and values of `bucket` in byte order until `body` returns false. Nested buckets are
   /// passed over. The buffers are valid during the call.
-  package func scan(
+  public func scan(
     _ bucket: Bucket,
     _ body: (_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Bool
   ) throws(BackendError) {

@@ -1,40 +1,40 @@
-package import Base
+public import Base
 import Glibc
 
 /// Writes a bbolt file in one pass: leaf pages as they fill, branch pages above them, metas last.
 ///
 /// Memory is bounded by a page per tree level and a small output buffer, however large the file.
 /// Buckets, and keys within a bucket, come in ascending byte order (precondition).
-package struct BoltWriter: ~Copyable {
+public struct BoltWriter: ~Copyable {
   private var sink: PageSink
   private var root = TreeBuilder()
   private var bucket = TreeBuilder()
   private var bucketName: Bytes?
 
   /// Creates `path`; an existing file there is replaced.
-  package init(path: String) throws(BackendError) {
+  public init(path: String) throws(BackendError) {
     sink = try PageSink(path: path)
   }
 
-  package mutating func beginBucket(_ name: Bytes) {
+  public mutating func beginBucket(_ name: Bytes) {
     precondition(bucketName == nil, "buckets are written one after another")
     bucketName = name
   }
 
-  package mutating func put(
+  public mutating func put(
     _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer
   ) throws(BackendError) {
     assert(bucketName != nil, "no bucket was begun")
     try bucket.add(key, value, flags: 0, &sink)
   }
 
-  package mutating func put(_ key: Bytes, _ value: Bytes) throws(BackendError) {
+  public mutating func put(_ key: Bytes, _ value: Bytes) throws(BackendError) {
     try key.withBuffer { (key) throws(BackendError) in
       try value.withBuffer { (value) throws(BackendError) in try put(key, value) }
     }
   }
 
-  package mutating func endBucket() throws(BackendError) {
+  public mutating func endBucket() throws(BackendError) {
     guard let name = bucketName else { preconditionFailure("no bucket was begun") }
     var value: Bytes = []
     if let inline = bucket.inlinePage() {
@@ -57,7 +57,7 @@ package struct BoltWriter: ~Copyable {
   /// Completes the file and makes it durable (not its name: sync the directory for that).
   ///
   /// - Returns: the file's size, a multiple of 4096.
-  package mutating func finish() throws(BackendError) -> Int {
+  public mutating func finish() throws(BackendError) -> Int {
     precondition(bucketName == nil, "a bucket is still open")
     return try sink.finish(rootPage: try root.finish(&sink))
   }

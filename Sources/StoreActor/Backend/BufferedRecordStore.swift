@@ -1,34 +1,34 @@
-package import Base
+public import Base
 
 /// The store's records as the STORE thread sees them: the committed file, under the buffers that are
 /// on their way into it, under the buffer being filled.
 ///
 /// Cycle: apply entries with `append`, `remove`, `put`, `delete`; `seal` and hand the result to the
 /// BACKEND thread; when it reports the commit, `didCommit`. Confined to one thread (not Sendable).
-package final class BufferedRecordStore {
+public final class BufferedRecordStore {
   private let backend: Backend
   private let view: ReadView
   private var active = WriteBuffer()
   /// Sealed and not known to be committed, oldest first.
   private var sealed: [SealedBuffer] = []
 
-  package init(backend: Backend) throws(BackendError) {
+  public init(backend: Backend) throws(BackendError) {
     self.backend = backend
     view = try backend.makeReadView()
   }
 
   /// Bytes applied and not yet committed.
-  package var pendingBytes: Int {
+  public var pendingBytes: Int {
     sealed.reduce(active.byteCount) { $0 + $1.buffer.byteCount }
   }
 
   /// True when nothing was applied since the last `seal`.
-  package var isActiveEmpty: Bool { active.isEmpty }
+  public var isActiveEmpty: Bool { active.isEmpty }
 
   // MARK: Changes
 
   /// Adds a record. - Precondition: `revision` is higher than every one before.
-  package func append(_ revision: Revision, isTombstone: Bool, _ record: Bytes) {
+  public func append(_ revision: Revision, isTombstone: Bool, _ record: Bytes) {
     if active.recordCount == 0, let last = sealed.last?.buffer.lastRevision {
       precondition(last < revision, "records are appended in order of revision")
     }
@@ -36,21 +36,21 @@ package final class BufferedRecordStore {
   }
 
   /// Hides the record at once and deletes it with the next commit (compaction).
-  package func remove(_ revision: Revision) { active.remove(revision) }
+  public func remove(_ revision: Revision) { active.remove(revision) }
 
   /// A change of another table. Not visible here before its commit: those tables' owners keep their
   /// state in memory and read the file only at start.
-  package func put(_ bucket: BackendBucket, _ key: Bytes, _ value: Bytes) {
+  public func put(_ bucket: BackendBucket, _ key: Bytes, _ value: Bytes) {
     active.put(bucket, key, value)
   }
 
-  package func delete(_ bucket: BackendBucket, _ key: Bytes) { active.delete(bucket, key) }
+  public func delete(_ bucket: BackendBucket, _ key: Bytes) { active.delete(bucket, key) }
 
   // MARK: Commit cycle
 
   /// Closes the active buffer, for the BACKEND thread to commit, and begins another. Works on an
   /// empty buffer too: the index may have moved over entries without effect.
-  package func seal(consistentIndex: LogIndex, term: Term) -> SealedBuffer {
+  public func seal(consistentIndex: LogIndex, term: Term) -> SealedBuffer {
     let result = SealedBuffer(
       id: backend.takeBufferID(), consistentIndex: consistentIndex, term: term, buffer: active)
     active = WriteBuffer(sizedLike: result.buffer)
@@ -60,25 +60,25 @@ package final class BufferedRecordStore {
 
   /// Buffers up to `id` are in the file: moves the view there and drops them. Invalidates buffers
   /// handed out before.
-  package func didCommit(through id: UInt64) throws(BackendError) {
+  public func didCommit(through id: UInt64) throws(BackendError) {
     try view.renew()
     sealed.removeAll { $0.id <= id }
   }
 
   /// Moves to the newest file after a defragmentation, so that the old one can go.
-  package func renew() throws(BackendError) { try view.renew() }
+  public func renew() throws(BackendError) { try view.renew() }
 
-  package var isStale: Bool { view.isStale }
+  public var isStale: Bool { view.isStale }
 
   // MARK: Reads
 
   /// The record at `revision`, tombstone or not; nil if there is none or it was removed.
-  package func record(at revision: Revision) throws(BackendError) -> Bytes? {
+  public func record(at revision: Revision) throws(BackendError) -> Bytes? {
     try withRecord(at: revision) { Bytes($0) }
   }
 
   /// Calls `body` with the record in place, without a copy; valid during the call.
-  package func withRecord<Result>(
+  public func withRecord<Result>(
     at revision: Revision, _ body: (UnsafeRawBufferPointer) -> Result
   ) throws(BackendError) -> Result? {
     if isRemoved(revision) { return nil }
@@ -94,7 +94,7 @@ package final class BufferedRecordStore {
   }
 
   /// Visits records from `first` on, in order of revision, until `body` returns false.
-  package func scan(
+  public func scan(
     from first: Revision = Revision(main: 0), reading part: RecordPart = .whole,
     _ body: (_ revision: Revision, _ isTombstone: Bool, _ record: UnsafeRawBufferPointer) -> Bool
   ) throws(BackendError) {
@@ -117,7 +117,7 @@ package final class BufferedRecordStore {
   }
 
   /// The newest record's revision, removed ones included.
-  package func lastRevision() throws(BackendError) -> Revision? {
+  public func lastRevision() throws(BackendError) -> Revision? {
     if let last = active.lastRevision { return last }
     for pending in sealed.reversed() {
       if let last = pending.buffer.lastRevision { return last }

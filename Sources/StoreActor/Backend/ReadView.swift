@@ -1,4 +1,4 @@
-package import Base
+public import Base
 import CLMDB
 import Glibc
 import Synchronization
@@ -8,7 +8,7 @@ import Synchronization
 /// Belongs to the thread that uses it (it is not Sendable); any thread may make its own. Buffers it
 /// hands out stay valid until `renew()` or the view's end. Pages it can see are not reused meanwhile,
 /// so a long-lived view makes the file grow: renew after every commit.
-package final class ReadView {
+public final class ReadView {
   private let backend: Backend
   private(set) var environment: Environment
   private(set) var txn: OpaquePointer
@@ -27,10 +27,10 @@ package final class ReadView {
 
   /// True once a defragmentation or snapshot install has put another file in place. The view stays
   /// readable; it shows the old content until renewed.
-  package var isStale: Bool { environment !== backend.environment }
+  public var isStale: Bool { environment !== backend.environment }
 
   /// Moves to the newest commit, and to the newest file. Invalidates buffers handed out before.
-  package func renew() throws(BackendError) {
+  public func renew() throws(BackendError) {
     let current = backend.environment
     if current === environment {
       mdb_txn_reset(txn)
@@ -44,7 +44,7 @@ package final class ReadView {
   }
 
   /// The value at `key`, or nil.
-  package func get(
+  public func get(
     _ bucket: BackendBucket, _ key: UnsafeRawBufferPointer
   ) throws(BackendError) -> UnsafeRawBufferPointer? {
     guard !key.isEmpty else { return nil }
@@ -60,14 +60,14 @@ package final class ReadView {
     return value
   }
 
-  package func get(
+  public func get(
     _ bucket: BackendBucket, _ key: Bytes
   ) throws(BackendError) -> UnsafeRawBufferPointer? {
     try key.withBuffer { (raw) throws(BackendError) in try get(bucket, raw) }
   }
 
   /// The record of the `key` table at `revision`, be it a tombstone or not.
-  package func record(at revision: Revision) throws(BackendError) -> UnsafeRawBufferPointer? {
+  public func record(at revision: Revision) throws(BackendError) -> UnsafeRawBufferPointer? {
     try RevisionKey.withBytes(revision) { (key) throws(BackendError) in
       let ordinary = UnsafeRawBufferPointer(rebasing: key[..<RevisionKey.byteCount])
       if let found = try stored(.key, ordinary) { return found }
@@ -89,7 +89,7 @@ package final class ReadView {
   /// Visits entries with `from <= key < to` in byte order until `body` returns false.
   ///
   /// - Parameter to: nil means to the end.
-  package func scan(
+  public func scan(
     _ bucket: BackendBucket, from: Bytes = [], to: Bytes? = nil,
     _ body: (_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) throws(BackendError) ->
       Bool
@@ -136,7 +136,7 @@ package final class ReadView {
   /// Visits records of the `key` table from `first` on, in order, until `body` returns false.
   ///
   /// - Parameter part: what `body` will read of a record.
-  package func scanRecords(
+  public func scanRecords(
     from first: Revision, reading part: RecordPart = .whole,
     _ body: (_ revision: Revision, _ isTombstone: Bool, _ record: UnsafeRawBufferPointer) -> Bool
   ) throws(BackendError) {
@@ -155,7 +155,7 @@ package final class ReadView {
   }
 
   /// The newest record's revision, or nil when the `key` table is empty.
-  package func lastRevision() throws(BackendError) -> Revision? {
+  public func lastRevision() throws(BackendError) -> Revision? {
     let cursor = try TableCursor(environment, txn, .key)
     guard let (key, _) = try cursor.last() else { return nil }
     guard let (revision, _) = RevisionKey.parse(key) else {

@@ -5,8 +5,8 @@ import Glibc
 ///
 /// Left to the kernel, a large file is freed at once, by whoever lets go of it last: a thread that
 /// should serve requests would do it, and syncs of other files would wait for the file system's journal.
-package struct ReplacedFiles {
-  package enum Progress: Equatable, Sendable {
+public struct ReplacedFiles {
+  public enum Progress: Equatable, Sendable {
     case done
     /// There is more to give back.
     case goesOn

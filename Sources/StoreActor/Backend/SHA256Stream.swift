@@ -1,12 +1,12 @@
-package import Base
+public import Base
 import COpenSSL
 
 /// SHA-256 over bytes that arrive in pieces: the hash at the end of a client's snapshot.
-package struct SHA256Stream: ~Copyable {
-  package static let byteCount = 32
+public struct SHA256Stream: ~Copyable {
+  public static let byteCount = 32
   private let context: OpaquePointer
 
-  package init() {
+  public init() {
     // OpenSSL fails here only without memory.
     guard let context = EVP_MD_CTX_new() else { preconditionFailure("no memory for a digest") }
     let started = EVP_DigestInit_ex(context, EVP_sha256(), nil)
@@ -16,16 +16,16 @@ package struct SHA256Stream: ~Copyable {
 
   deinit { EVP_MD_CTX_free(context) }
 
-  package mutating func update(_ bytes: UnsafeRawBufferPointer) {
+  public mutating func update(_ bytes: UnsafeRawBufferPointer) {
     guard !bytes.isEmpty else { return }
     let updated = EVP_DigestUpdate(context, bytes.baseAddress, bytes.count)
     precondition(updated == 1, "digest update failed")
   }
 
-  package mutating func update(_ bytes: Bytes) { bytes.withUnsafeBytes { update($0) } }
+  public mutating func update(_ bytes: Bytes) { bytes.withUnsafeBytes { update($0) } }
 
   /// The 32-byte digest. Call once, last.
-  package mutating func finish() -> Bytes {
+  public mutating func finish() -> Bytes {
     var digest = Bytes(repeating: 0, count: Self.byteCount)
     var count: UInt32 = 0
     let finished = EVP_DigestFinal_ex(context, &digest, &count)
@@ -33,7 +33,7 @@ package struct SHA256Stream: ~Copyable {
     return digest
   }
 
-  package static func hash(_ bytes: UnsafeRawBufferPointer) -> Bytes {
+  public static func hash(_ bytes: UnsafeRawBufferPointer) -> Bytes {
     var stream = SHA256Stream()
     stream.update(bytes)
     return stream.finish()

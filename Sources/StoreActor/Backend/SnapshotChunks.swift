@@ -1,29 +1,29 @@
-package import Base
+public import Base
 import Glibc
 
 /// A finished snapshot file cut into the pieces of etcd's Snapshot stream.
-package final class SnapshotChunks {
-  package struct Chunk: Sendable, Equatable {
-    package let blob: Bytes
+public final class SnapshotChunks {
+  public struct Chunk: Sendable, Equatable {
+    public let blob: Bytes
     /// Bytes of the file that follow this piece.
-    package let remaining: UInt64
+    public let remaining: UInt64
   }
 
   /// etcd's size of one piece.
-  package static let chunkBytesMax = 32 << 10
+  public static let chunkBytesMax = 32 << 10
 
   private let file: OwnedFile
   private var digest = SHA256Stream()
   private var offset = 0
-  package let byteCount: Int
+  public let byteCount: Int
 
-  package init(path: String) throws(BackendError) {
+  public init(path: String) throws(BackendError) {
     file = try OwnedFile(path: path, flags: O_RDONLY)
     byteCount = try file.byteCount()
   }
 
   /// The next piece, or nil after the last. Reads from disk: not on the LOOP thread.
-  package func next(maxBytes: Int = chunkBytesMax) throws(BackendError) -> Chunk? {
+  public func next(maxBytes: Int = chunkBytesMax) throws(BackendError) -> Chunk? {
     guard offset < byteCount else { return nil }
     var blob = Bytes(repeating: 0, count: min(maxBytes, byteCount - offset))
     let read = try blob.withUnsafeMutableBufferPointer { (buffer) throws(BackendError) in
@@ -38,7 +38,7 @@ package final class SnapshotChunks {
   }
 
   /// SHA-256 of all pieces: the stream's last message. Call once, after `next` has returned nil.
-  package func finishHash() -> Bytes {
+  public func finishHash() -> Bytes {
     precondition(offset == byteCount, "pieces are left")
     return digest.finish()
   }

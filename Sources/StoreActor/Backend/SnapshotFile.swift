@@ -1,31 +1,31 @@
-package import Base
+public import Base
 import CLMDB
 import Glibc
 import Synchronization
 
 /// What a snapshot file says about the cluster that wrote it.
-package struct SnapshotContents: Sendable, Equatable {
+public struct SnapshotContents: Sendable, Equatable {
   /// 0 when absent.
-  package var consistentIndex: LogIndex = 0
+  public var consistentIndex: LogIndex = 0
   /// Nil in files of etcd 3.4.
-  package var term: Term?
-  package var confState: Bytes?
-  package var storageVersion: Bytes?
-  package var clusterVersion: Bytes?
+  public var term: Term?
+  public var confState: Bytes?
+  public var storageVersion: Bytes?
+  public var clusterVersion: Bytes?
   /// Hexadecimal id and JSON of each member. Stale in files written by etcd before 3.5.24.
-  package var members: [Entry] = []
+  public var members: [Entry] = []
   /// Hexadecimal ids.
-  package var removedMembers: [Bytes] = []
+  public var removedMembers: [Bytes] = []
   /// Newest revision in the `key` table.
-  package var lastRevision: Revision?
+  public var lastRevision: Revision?
   /// Records in the `key` table.
-  package var recordCount = 0
+  public var recordCount = 0
   /// Whether a SHA-256 followed the pages (it was checked).
-  package var hadHash = false
+  public var hadHash = false
 
-  package struct Entry: Sendable, Equatable {
-    package let key: Bytes
-    package let value: Bytes
+  public struct Entry: Sendable, Equatable {
+    public let key: Bytes
+    public let value: Bytes
   }
 
   /// Takes in one entry; a problem if etcd would not have written it.
@@ -64,7 +64,7 @@ package struct SnapshotContents: Sendable, Equatable {
 }
 
 /// etcd's snapshot files: a bbolt file, followed by its SHA-256 when a client has saved it.
-package enum SnapshotFile {
+public enum SnapshotFile {
   private static let hashBytes = SHA256Stream.byteCount
   private static let readBytes = 1 << 20
 
@@ -73,7 +73,7 @@ package enum SnapshotFile {
   /// Durable on return, but its name is not (sync the directory). On an error no file is left.
   /// Takes seconds for gigabytes: on any thread with a view of its own.
   /// - Returns: the file's size, a multiple of 4096.
-  package static func export(
+  public static func export(
     from view: ReadView, to path: String, overrides: SnapshotOverrides = SnapshotOverrides()
   ) throws(BackendError) -> Int {
     do throws(BackendError) {
@@ -100,7 +100,7 @@ package enum SnapshotFile {
   }
 
   /// Adds the SHA-256 of the whole file at its end, as clients do who save the stream.
-  package static func appendHash(to path: String) throws(BackendError) {
+  public static func appendHash(to path: String) throws(BackendError) {
     let file = try OwnedFile(path: path, flags: O_RDWR)
     let count = try file.byteCount()
     let digest = try hash(file, count)
@@ -109,10 +109,10 @@ package enum SnapshotFile {
   }
 
   /// Whether a SHA-256 follows the pages, by etcd's rule.
-  package static func hasHash(byteCount: Int) -> Bool { byteCount % 512 == hashBytes }
+  public static func hasHash(byteCount: Int) -> Bool { byteCount % 512 == hashBytes }
 
   /// Checks the SHA-256 at the end of the file. False if there is none.
-  package static func verifyHash(_ path: String) throws(BackendError) -> Bool {
+  public static func verifyHash(_ path: String) throws(BackendError) -> Bool {
     let file = try OwnedFile(path: path, flags: O_RDONLY)
     let count = try file.byteCount()
     guard hasHash(byteCount: count) else { return false }
@@ -150,7 +150,7 @@ package enum SnapshotFile {
   }
 
   /// Reads the whole file without keeping its data: checks hash, structure and contents.
-  package static func inspect(_ path: String) throws(BackendError) -> SnapshotContents {
+  public static func inspect(_ path: String) throws(BackendError) -> SnapshotContents {
     try read(path, overrides: SnapshotOverrides()) { (_, _, _) throws(BackendError) in }
   }
 
@@ -202,7 +202,7 @@ extension Backend {
   /// stays. Cancels a defragmentation.
   ///
   /// - Throws: `snapshotTooOld` if its index is below that of the last commit.
-  package func installSnapshot(
+  public func installSnapshot(
     path: String, overrides: SnapshotOverrides = SnapshotOverrides()
   ) throws(BackendError) -> SnapshotContents {
     try writer.withLock { (state) throws(BackendError) in
@@ -232,7 +232,7 @@ extension Backend {
 
   /// Makes `directory` (created if absent) a store with the content of a snapshot file, replacing
   /// what is there in one atomic step. For a store that is not open: restore, import, start.
-  package static func importSnapshot(
+  public static func importSnapshot(
     path: String, into directory: String, options: BackendOptions = BackendOptions(),
     overrides: SnapshotOverrides = SnapshotOverrides()
   ) throws(BackendError) -> SnapshotContents {

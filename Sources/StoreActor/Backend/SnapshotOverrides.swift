@@ -1,7 +1,7 @@
-package import Base
+public import Base
 
 /// Entries that a snapshot shall contain instead of, or besides, what its source holds.
-package struct SnapshotOverrides: Sendable {
+public struct SnapshotOverrides: Sendable {
   fileprivate struct Change: Sendable {
     let bucket: BackendBucket
     let key: Bytes
@@ -12,21 +12,21 @@ package struct SnapshotOverrides: Sendable {
   private var changes: [Change] = []
   private var replaced: [BackendBucket] = []
 
-  package init() {}
+  public init() {}
 
-  package mutating func set(_ bucket: BackendBucket, _ key: Bytes, _ value: Bytes) {
+  public mutating func set(_ bucket: BackendBucket, _ key: Bytes, _ value: Bytes) {
     changes.append(Change(bucket: bucket, key: key, value: value))
   }
 
-  package mutating func remove(_ bucket: BackendBucket, _ key: Bytes) {
+  public mutating func remove(_ bucket: BackendBucket, _ key: Bytes) {
     changes.append(Change(bucket: bucket, key: key, value: nil))
   }
 
   /// Drops everything the source has in `bucket`; entries given with `set` remain.
-  package mutating func clear(_ bucket: BackendBucket) { replaced.append(bucket) }
+  public mutating func clear(_ bucket: BackendBucket) { replaced.append(bucket) }
 
   /// Index and term that the snapshot stands for.
-  package mutating func setProgress(consistentIndex: LogIndex, term: Term) {
+  public mutating func setProgress(consistentIndex: LogIndex, term: Term) {
     set(.meta, BackendKey.consistentIndex, consistentIndex.bigEndianBytes)
     set(.meta, BackendKey.term, term.bigEndianBytes)
   }

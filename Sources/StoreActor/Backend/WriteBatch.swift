@@ -1,10 +1,10 @@
-package import Base
+public import Base
 
 /// Changes of the store's tables, in order, that are committed together.
 ///
 /// One arena holds all keys and values, so a batch costs no allocation per operation, and a copy of
 /// the value shares the storage.
-package struct WriteBatch: Sendable {
+public struct WriteBatch: Sendable {
   struct Operation: Sendable {
     enum Kind: UInt8, Sendable { case put, delete, putRecord, removeRecord }
 
@@ -19,7 +19,7 @@ package struct WriteBatch: Sendable {
   private(set) var operations: [Operation] = []
   private(set) var arena: Bytes = []
 
-  package init() {}
+  public init() {}
 
   /// Reserves room for about as much as `other` holds: the next batch is often of that size.
   init(sizedLike other: WriteBatch) {
@@ -27,24 +27,24 @@ package struct WriteBatch: Sendable {
     arena.reserveCapacity(min(other.arena.count, 4 << 20))
   }
 
-  package var isEmpty: Bool { operations.isEmpty }
-  package var count: Int { operations.count }
+  public var isEmpty: Bool { operations.isEmpty }
+  public var count: Int { operations.count }
   /// Bytes of keys and values.
-  package var byteCount: Int { arena.count }
+  public var byteCount: Int { arena.count }
 
   /// - Precondition: not for the `key` table, which has `putRecord`.
-  package mutating func put(_ bucket: BackendBucket, _ key: Bytes, _ value: Bytes) {
+  public mutating func put(_ bucket: BackendBucket, _ key: Bytes, _ value: Bytes) {
     precondition(bucket != .key, "records of the key table are written with putRecord")
     add(.put, bucket, key, value)
   }
 
-  package mutating func delete(_ bucket: BackendBucket, _ key: Bytes) {
+  public mutating func delete(_ bucket: BackendBucket, _ key: Bytes) {
     precondition(bucket != .key, "records of the key table are removed with removeRecord")
     add(.delete, bucket, key, [])
   }
 
   /// Writes a record of the `key` table. Fastest when revisions ascend.
-  package mutating func putRecord(_ revision: Revision, isTombstone: Bool, _ record: Bytes) {
+  public mutating func putRecord(_ revision: Revision, isTombstone: Bool, _ record: Bytes) {
     let offset = arena.count
     RevisionKey.append(revision, isTombstone: isTombstone, to: &arena)
     let keyCount = arena.count - offset
@@ -56,7 +56,7 @@ package struct WriteBatch: Sendable {
   }
 
   /// Removes the record at `revision`, ordinary or tombstone; absence is no error.
-  package mutating func removeRecord(_ revision: Revision) {
+  public mutating func removeRecord(_ revision: Revision) {
     let offset = arena.count
     RevisionKey.append(revision, isTombstone: true, to: &arena)
     operations.append(

@@ -1,12 +1,12 @@
-package import Base
+public import Base
 import Synchronization
 
 /// Changes applied but not yet committed, readable by revision.
 ///
 /// Revisions arrive in order, so a record is found by counting, without hashing: the index holds
 /// where each main revision starts. A value: sealing hands it to the BACKEND thread without a copy.
-package struct WriteBuffer: Sendable {
-  package private(set) var batch = WriteBatch()
+public struct WriteBuffer: Sendable {
+  public private(set) var batch = WriteBatch()
   /// The records' revisions, ascending, and the operation of `batch` that writes each.
   private var revisions: [Revision] = []
   private var operationIndexes: [Int32] = []
@@ -18,7 +18,7 @@ package struct WriteBuffer: Sendable {
   /// A jump in main revisions larger than this is not filled in the index but searched for.
   private static let gapMax: Int64 = 1_024
 
-  package init() {}
+  public init() {}
 
   /// An empty buffer with room for about as much as `previous` holds.
   init(sizedLike previous: WriteBuffer) {
@@ -29,15 +29,15 @@ package struct WriteBuffer: Sendable {
     starts.reserveCapacity(count)
   }
 
-  package var isEmpty: Bool { batch.isEmpty }
-  package var byteCount: Int { batch.byteCount }
-  package var recordCount: Int { revisions.count }
-  package var firstRevision: Revision? { revisions.first }
-  package var lastRevision: Revision? { revisions.last }
+  public var isEmpty: Bool { batch.isEmpty }
+  public var byteCount: Int { batch.byteCount }
+  public var recordCount: Int { revisions.count }
+  public var firstRevision: Revision? { revisions.first }
+  public var lastRevision: Revision? { revisions.last }
   var hasRemovals: Bool { !removed.isEmpty }
 
   /// - Precondition: `revision` is higher than every one before.
-  package mutating func append(_ revision: Revision, isTombstone: Bool, _ record: Bytes) {
+  public mutating func append(_ revision: Revision, isTombstone: Bool, _ record: Bytes) {
     if let last = revisions.last {
       precondition(last < revision, "records are appended in order of revision")
       let jump = revision.main - last.main
@@ -54,16 +54,16 @@ package struct WriteBuffer: Sendable {
   }
 
   /// Deletes a record, of this buffer or of what is older, at this buffer's commit.
-  package mutating func remove(_ revision: Revision) {
+  public mutating func remove(_ revision: Revision) {
     batch.removeRecord(revision)
     removed.insert(revision)
   }
 
-  package mutating func put(_ bucket: BackendBucket, _ key: Bytes, _ value: Bytes) {
+  public mutating func put(_ bucket: BackendBucket, _ key: Bytes, _ value: Bytes) {
     batch.put(bucket, key, value)
   }
 
-  package mutating func delete(_ bucket: BackendBucket, _ key: Bytes) {
+  public mutating func delete(_ bucket: BackendBucket, _ key: Bytes) {
     batch.delete(bucket, key)
   }
 
@@ -122,12 +122,12 @@ package struct WriteBuffer: Sendable {
 }
 
 /// A buffer that takes no more changes, with the position in the Raft log that it leads to.
-package struct SealedBuffer: Sendable {
+public struct SealedBuffer: Sendable {
   /// Ascends with each seal, over all record stores of one backend.
-  package let id: UInt64
-  package let consistentIndex: LogIndex
-  package let term: Term
-  package let buffer: WriteBuffer
+  public let id: UInt64
+  public let consistentIndex: LogIndex
+  public let term: Term
+  public let buffer: WriteBuffer
 }
 
 extension Backend {
@@ -137,7 +137,7 @@ extension Backend {
   /// over: sending one twice does no harm. After a `diskFull` or `mapFull`, later buffers meet the
   /// same error until the one that failed is tried again: its entries must not be left out below a
   /// higher consistent index.
-  package func commit(_ sealed: SealedBuffer) throws(BackendError) {
+  public func commit(_ sealed: SealedBuffer) throws(BackendError) {
     let (committed, refused) = writer.withLock { ($0.committedBuffer, $0.refused) }
     if sealed.id <= committed { return }
     if let refused, sealed.id > refused.id { throw refused.error }

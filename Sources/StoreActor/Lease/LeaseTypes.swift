@@ -1,7 +1,7 @@
-package import Base
+public import Base
 
 /// Why a lease operation was refused.
-package enum LeaseError: Error, Equatable, Sendable {
+public enum LeaseError: Error, Equatable, Sendable {
   case notFound
   case exists
   case ttlTooLarge
@@ -10,20 +10,20 @@ package enum LeaseError: Error, Equatable, Sendable {
 }
 
 /// What is stored of a lease (leasepb.Lease). Its keys are found by the `lease` field of key-values.
-package struct LeaseRecord: Equatable, Sendable {
-  package var id: LeaseID
+public struct LeaseRecord: Equatable, Sendable {
+  public var id: LeaseID
   /// Granted, in seconds.
-  package var ttl: Int64
+  public var ttl: Int64
   /// Checkpointed remaining seconds; 0 = none, the full TTL counts.
-  package var remainingTTL: Int64
+  public var remainingTTL: Int64
 
-  package init(id: LeaseID, ttl: Int64, remainingTTL: Int64 = 0) {
+  public init(id: LeaseID, ttl: Int64, remainingTTL: Int64 = 0) {
     self.id = id
     self.ttl = ttl
     self.remainingTTL = remainingTTL
   }
 
-  package init(decoding bytes: Bytes) throws(ProtobufError) {
+  public init(decoding bytes: Bytes) throws(ProtobufError) {
     self.init(id: 0, ttl: 0)
     let result = bytes.withUnsafeBytes { buffer -> Result<LeaseRecord, ProtobufError> in
       Result { () throws(ProtobufError) in try LeaseRecord(decoding: buffer) }
@@ -44,7 +44,7 @@ package struct LeaseRecord: Equatable, Sendable {
     }
   }
 
-  package var encoded: Bytes {
+  public var encoded: Bytes {
     var writer = ProtobufWriter(reserving: 24)
     writer.field(1, signed: id)
     writer.field(2, signed: ttl)
@@ -54,19 +54,19 @@ package struct LeaseRecord: Equatable, Sendable {
 }
 
 /// What the owner must store, in the transaction that applies the operation.
-package enum LeaseEffect: Equatable, Sendable {
+public enum LeaseEffect: Equatable, Sendable {
   case put(LeaseRecord)
   case delete(LeaseID)
 }
 
-package struct LeaseRevocation: Equatable, Sendable {
+public struct LeaseRevocation: Equatable, Sendable {
   /// Keys that were attached, in byte order: to be deleted in one revision.
-  package let keys: [Bytes]
-  package let effect: LeaseEffect
+  public let keys: [Bytes]
+  public let effect: LeaseEffect
 }
 
 /// The answer to a keepalive.
-package enum RenewOutcome: Equatable, Sendable {
+public enum RenewOutcome: Equatable, Sendable {
   /// Granted TTL in seconds, running anew.
   case renewed(ttl: Int64)
   /// Unknown: the client is told TTL 0.
@@ -79,18 +79,18 @@ package enum RenewOutcome: Equatable, Sendable {
   case notPrimary
 }
 
-package struct LeaseTimeToLive: Equatable, Sendable {
+public struct LeaseTimeToLive: Equatable, Sendable {
   /// Seconds left, truncated toward zero; negative when overdue by a second or more.
-  package let remaining: Int64
-  package let granted: Int64
+  public let remaining: Int64
+  public let granted: Int64
 }
 
-package struct LeaseCheckpoint: Equatable, Sendable {
-  package let id: LeaseID
+public struct LeaseCheckpoint: Equatable, Sendable {
+  public let id: LeaseID
   /// Seconds left, rounded up.
-  package let remainingTTL: Int64
+  public let remainingTTL: Int64
 
-  package init(id: LeaseID, remainingTTL: Int64) {
+  public init(id: LeaseID, remainingTTL: Int64) {
     self.id = id
     self.remainingTTL = remainingTTL
   }
@@ -99,15 +99,15 @@ package struct LeaseCheckpoint: Equatable, Sendable {
 /// Numbers for leases whose id the client leaves to the server: unique per member and process run.
 ///
 /// Layout as etcd's: two bytes of the member, five of time, one of counting; never 0 or negative.
-package struct LeaseIDGenerator: Sendable {
+public struct LeaseIDGenerator: Sendable {
   private var last: UInt64
 
   /// - Parameter milliseconds: wall-clock time at start, so that a restart does not repeat numbers.
-  package init(member: MemberID, milliseconds: UInt64) {
+  public init(member: MemberID, milliseconds: UInt64) {
     last = (member & 0x7fff) << 48 | (milliseconds & 0xff_ffff_ffff) << 8
   }
 
-  package mutating func next() -> LeaseID {
+  public mutating func next() -> LeaseID {
     // Counts on into the time bytes; the member's bytes stay.
     last = last & (0x7fff << 48) | (last &+ 1) & 0xffff_ffff_ffff
     return last == 0 ? next() : LeaseID(last)

@@ -1,17 +1,17 @@
-package import Base
+public import Base
 
 /// All leases of the store: which exist, which keys hang on them and, on the leader, when they end.
 ///
 /// Grants, revocations, attachments and checkpoints are replicated: every member applies the same
 /// ones and reaches the same state. Deadlines exist on the leader only, between `promote` and
 /// `demote`. Times are monotonic nanoseconds, passed in; elsewhere a lease never ends by itself.
-package struct Lessor: Sendable {
+public struct Lessor: Sendable {
   /// In seconds.
-  package static let ttlMax: Int64 = 9_000_000_000
+  public static let ttlMax: Int64 = 9_000_000_000
   /// After a promotion no more leases than this fall due per second.
-  package static let expiriesPerSecondMax: UInt64 = 750
+  public static let expiriesPerSecondMax: UInt64 = 750
   /// Up to this many leases may fall due together after a promotion.
-  package static let unpacedLeasesMax = 1000
+  public static let unpacedLeasesMax = 1000
 
   private struct Lease: Sendable {
     let ttl: Int64
@@ -29,7 +29,7 @@ package struct Lessor: Sendable {
   private static let second: UInt64 = 1_000_000_000
 
   /// Shortest TTL granted, in seconds.
-  package let ttlMin: Int64
+  public let ttlMin: Int64
   /// An expired lease is reported again after this time.
   private let retryPeriod: UInt64
   private let checkpointInterval: UInt64?
@@ -38,7 +38,7 @@ package struct Lessor: Sendable {
   private var leaseByKey: [Bytes: LeaseID] = [:]
   private var incarnations: UInt64 = 0
   /// Whether this member is the leader and keeps clocks.
-  package private(set) var isPrimary = false
+  public private(set) var isPrimary = false
   /// One entry per lease, due no later than its deadline, or at the next retry if it has expired.
   private var deadlines = DeadlineHeap()
   private var checkpoints = DeadlineHeap()
@@ -48,7 +48,7 @@ package struct Lessor: Sendable {
   ///   - retryPeriod: nanoseconds to wait for a revocation before an expired lease is reported again
   ///     (the request timeout).
   ///   - checkpointInterval: nanoseconds between checkpoints of a long lease; nil = none are due.
-  package init(ttlMin: Int64, retryPeriod: UInt64, checkpointInterval: UInt64? = nil) {
+  public init(ttlMin: Int64, retryPeriod: UInt64, checkpointInterval: UInt64? = nil) {
     self.ttlMin = ttlMin
     self.retryPeriod = max(1, retryPeriod)
     self.checkpointInterval = checkpointInterval.map { max(1, $0) }
@@ -56,18 +56,18 @@ package struct Lessor: Sendable {
 
   /// 1.5 election timeouts, in whole seconds rounded up.
   /// - Parameter electionTimeout: nanoseconds.
-  package static func ttlMin(electionTimeout: UInt64) -> Int64 {
+  public static func ttlMin(electionTimeout: UInt64) -> Int64 {
     Int64((electionTimeout / 2 * 3 + second - 1) / second)
   }
 
   // MARK: Replicated operations
 
-  package var count: Int { table.count }
+  public var count: Int { table.count }
 
   /// Ascending.
-  package var leases: [LeaseID] { table.keys.sorted() }
+  public var leases: [LeaseID] { table.keys.sorted() }
 
-  package func contains(_ id: LeaseID) -> Bool { table[id] != nil }
+  public func contains(_ id: LeaseID) -> Bool { table[id] != nil }
 
   /// Creates a lease with at least the minimal TTL.
   /// - Parameters:
@@ -76,7 +76,7 @@ package struct Lessor: Sendable {
   ///   - now: only used on the leader.
   /// - Returns: the record to store; its `ttl` is what was granted.
   /// - Throws: `notFound` for id 0, `ttlTooLarge`, `exists`.
-  package mutating func grant(
+  public mutating func grant(
     _ id: LeaseID, ttl: Int64, now: UInt64
   ) throws(LeaseError) -> LeaseRecord {
     guard id != 0 else { throw .notFound }
@@ -93,7 +93,7 @@ package struct Lessor: Sendable {
 
   /// Ends a lease. Its keys are detached; the caller deletes them.
   /// - Throws: `notFound`.
-  package mutating func revoke(_ id: LeaseID) throws(LeaseError) -> LeaseRevocation {
+  public mutating func revoke(_ id: LeaseID) throws(LeaseError) -> LeaseRevocation {
     guard let lease = table.removeValue(forKey: id) else { throw .notFound }
     for key in lease.keys { leaseByKey[key] = nil }
     pruneHeaps()
@@ -103,7 +103,7 @@ package struct Lessor: Sendable {
 
   /// Ties a key to a lease, and loosens it from the one it hung on before.
   /// - Throws: `notFound`; then nothing has changed.
-  package mutating func attach(_ key: Bytes, to id: LeaseID) throws(LeaseError) {
+  public mutating func attach(_ key: Bytes, to id: LeaseID) throws(LeaseError) {
     guard table[id] != nil else { throw .notFound }
     if let before = leaseByKey[key] {
       if before == id { return }
@@ -114,19 +114,19 @@ package struct Lessor: Sendable {
   }
 
   /// Loosens a key from its lease, if it has one: it was deleted or put without a lease.
-  package mutating func detach(_ key: Bytes) {
+  public mutating func detach(_ key: Bytes) {
     if let id = leaseByKey.removeValue(forKey: key) { table[id]?.keys.remove(key) }
   }
 
   /// Loosens a key from this lease, unless it hangs on another one.
-  package mutating func detach(_ key: Bytes, from id: LeaseID) {
+  public mutating func detach(_ key: Bytes, from id: LeaseID) {
     if leaseByKey[key] == id { detach(key) }
   }
 
-  package func lease(ofKey key: Bytes) -> LeaseID? { leaseByKey[key] }
+  public func lease(ofKey key: Bytes) -> LeaseID? { leaseByKey[key] }
 
   /// Attached keys in byte order; nil if there is no such lease.
-  package func keys(of id: LeaseID) -> [Bytes]? {
+  public func keys(of id: LeaseID) -> [Bytes]? {
     table[id]?.keys.sorted { $0.precedes($1) }
   }
 
@@ -134,7 +134,7 @@ package struct Lessor: Sendable {
   /// if that is 0. Deadlines that are running do not change.
   /// - Returns: the record to store if checkpoints are to be persistent; nil for an unknown lease,
   ///   which is no error.
-  package mutating func checkpoint(_ id: LeaseID, remainingTTL: Int64) -> LeaseEffect? {
+  public mutating func checkpoint(_ id: LeaseID, remainingTTL: Int64) -> LeaseEffect? {
     guard let lease = table[id] else { return nil }
     let remaining = min(max(0, remainingTTL), lease.ttl)
     table[id]?.remainingTTL = remaining
@@ -145,7 +145,7 @@ package struct Lessor: Sendable {
   // MARK: Persistence
 
   /// Records of all leases, by ascending id.
-  package var records: [LeaseRecord] {
+  public var records: [LeaseRecord] {
     leases.compactMap { id in
       table[id].map { LeaseRecord(id: id, ttl: $0.ttl, remainingTTL: $0.remainingTTL) }
     }
@@ -153,7 +153,7 @@ package struct Lessor: Sendable {
 
   /// Replaces everything with stored leases (start, snapshot) and stops all clocks. Keys are not
   /// part of it: the caller attaches each key that carries a lease.
-  package mutating func restore(_ records: [LeaseRecord]) {
+  public mutating func restore(_ records: [LeaseRecord]) {
     demote()
     table.removeAll()
     leaseByKey.removeAll()
@@ -171,7 +171,7 @@ package struct Lessor: Sendable {
   /// Every lease gets its checkpointed remaining time, else its full TTL, and the extension. With
   /// more than 1000 leases, expiries are spread so that at most 750 fall due per second.
   /// - Parameter extend: nanoseconds: the election timeout, in which nobody could be renewed.
-  package mutating func promote(now: UInt64, extend: UInt64) {
+  public mutating func promote(now: UInt64, extend: UInt64) {
     isPrimary = true
     var entries: [DeadlineHeap.Entry] = []
     entries.reserveCapacity(table.count)
@@ -195,14 +195,14 @@ package struct Lessor: Sendable {
   }
 
   /// Stops the clocks: this member leads no longer.
-  package mutating func demote() {
+  public mutating func demote() {
     isPrimary = false
     deadlines = DeadlineHeap()
     checkpoints = DeadlineHeap()
   }
 
   /// Answers a keepalive. The owner must have proved its leadership if its clock stood still.
-  package mutating func renew(_ id: LeaseID, now: UInt64) -> RenewOutcome {
+  public mutating func renew(_ id: LeaseID, now: UInt64) -> RenewOutcome {
     guard isPrimary else { return .notPrimary }
     guard let lease = table[id] else { return .notFound }
     guard now < lease.deadline else { return .expiredPendingRevoke }
@@ -215,7 +215,7 @@ package struct Lessor: Sendable {
 
   /// Takes leases whose time is up and whose revocation is to be proposed, earliest first. Each is
   /// returned again after the retry period while it exists.
-  package mutating func expired(now: UInt64, limit: Int = 500) -> [LeaseID] {
+  public mutating func expired(now: UInt64, limit: Int = 500) -> [LeaseID] {
     guard isPrimary else { return [] }
     var expired: [LeaseID] = []
     while expired.count < limit, let first = deadlines.first, first.due <= now {
@@ -234,7 +234,7 @@ package struct Lessor: Sendable {
 
   /// What is left of a lease; nil if there is none (the client is told TTL -1).
   /// - Throws: `notPrimary`: ask the leader.
-  package func timeToLive(_ id: LeaseID, now: UInt64) throws(LeaseError) -> LeaseTimeToLive? {
+  public func timeToLive(_ id: LeaseID, now: UInt64) throws(LeaseError) -> LeaseTimeToLive? {
     guard isPrimary else { throw .notPrimary }
     guard let lease = table[id] else { return nil }
     let remaining =
@@ -245,7 +245,7 @@ package struct Lessor: Sendable {
 
   /// When `expired` or `dueCheckpoints` may have something to return next; nil if never. It may be
   /// early, not late.
-  package var nextDue: UInt64? {
+  public var nextDue: UInt64? {
     switch (deadlines.first?.due, checkpoints.first?.due) {
     case (let expiry?, let checkpoint?): min(expiry, checkpoint)
     case (let expiry, let checkpoint): expiry ?? checkpoint
@@ -253,7 +253,7 @@ package struct Lessor: Sendable {
   }
 
   /// Takes checkpoints that are to be proposed now.
-  package mutating func dueCheckpoints(now: UInt64, limit: Int = 1000) -> [LeaseCheckpoint] {
+  public mutating func dueCheckpoints(now: UInt64, limit: Int = 1000) -> [LeaseCheckpoint] {
     guard isPrimary else { return [] }
     var due: [LeaseCheckpoint] = []
     while due.count < limit, let first = checkpoints.first, first.due <= now {

@@ -1,5 +1,5 @@
 /// When the ranges inside a transaction that writes are read. What it writes is the same in any case.
-package enum TxnReads: Sendable {
+public enum TxnReads: Sendable {
   /// In the step that applies it.
   case atOnce
   /// Never: nobody wants the answer.
@@ -12,11 +12,11 @@ package enum TxnReads: Sendable {
 ///
 /// They are pinned to their revisions: whatever is written meanwhile does not show. A compaction of those
 /// revisions has to wait until they are read, as what was written cannot be taken back for an error.
-package struct DeferredTxn: Sendable {
+public struct DeferredTxn: Sendable {
   private let result: TxnResult
   /// Where the answers of `reads` belong, in order: positions from the outermost transaction inwards.
   private let places: [[Int]]
-  package var reads: ReadOnlyTxnCursor
+  public var reads: ReadOnlyTxnCursor
 
   init(_ result: TxnResult, places: [[Int]], cursors: [RangeCursor]) {
     self.result = result
@@ -26,7 +26,7 @@ package struct DeferredTxn: Sendable {
   }
 
   /// The whole answer, once `reads` are done.
-  package var answer: TxnResult {
+  public var answer: TxnResult {
     var answer = result
     for (place, response) in zip(places, reads.responses) { answer.set(response, at: place[...]) }
     return answer

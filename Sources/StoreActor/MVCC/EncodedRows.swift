@@ -1,10 +1,10 @@
-package import Base
+public import Base
 
 /// Rows of a range as they stand in its answer: `kvs` fields of a RangeResponse, encoded.
 ///
 /// Kept in pieces of bounded size: a long answer is neither moved while it grows nor put together
 /// at its end, and costs no allocation per row.
-package struct EncodedRows: Equatable, Sendable {
+public struct EncodedRows: Equatable, Sendable {
   /// A piece is closed before it grows beyond this, unless a single row is larger.
   static let pieceBytes = 256 << 10
   private static let fieldTag: UInt8 = 2 << 3 | 2
@@ -13,12 +13,12 @@ package struct EncodedRows: Equatable, Sendable {
   private(set) var closed: [Bytes] = []
   /// The piece being filled.
   private(set) var open: Bytes = []
-  package private(set) var count = 0
-  package private(set) var byteCount = 0
+  public private(set) var count = 0
+  public private(set) var byteCount = 0
 
-  package init() {}
+  public init() {}
 
-  package var isEmpty: Bool { count == 0 }
+  public var isEmpty: Bool { count == 0 }
 
   /// Adds an encoded mvccpb.KeyValue.
   mutating func append(_ row: UnsafeRawBufferPointer) {
@@ -39,7 +39,7 @@ package struct EncodedRows: Equatable, Sendable {
   mutating func append(_ row: Bytes) { row.withUnsafeBytes { append($0) } }
 
   /// The rows one by one: for tests and simulation.
-  package var records: [Bytes] {
+  public var records: [Bytes] {
     var writer = ProtobufWriter()
     for piece in closed + [open] { writer.raw(piece) }
     return writer.bytes.withUnsafeBytes { bytes in

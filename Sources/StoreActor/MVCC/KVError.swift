@@ -1,5 +1,5 @@
 /// Why a key-value request is refused. One case per etcd error; the store is unchanged after each.
-package enum KVError: Error, Equatable, Sendable {
+public enum KVError: Error, Equatable, Sendable {
   /// The key of a range, put, delete or compare is empty.
   case keyNotProvided
   /// `ignore_value` or `ignore_lease` on an absent key, or a transaction operation without request.

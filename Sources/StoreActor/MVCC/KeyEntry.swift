@@ -1,4 +1,4 @@
-package import Base
+public import Base
 
 /// One change of a key as the index remembers it: 12 bytes.
 struct Mark: Equatable, Sendable {
@@ -38,11 +38,11 @@ struct KeyEntry: Sendable {
 }
 
 /// The newest put of a key that is not deleted.
-package struct KeyState: Equatable, Sendable {
-  package let revision: Revision
-  package let created: Int64
-  package let version: Int64
-  package let isLeased: Bool
+public struct KeyState: Equatable, Sendable {
+  public let revision: Revision
+  public let created: Int64
+  public let version: Int64
+  public let isLeased: Bool
 
   init(_ entry: KeyEntry) {
     revision = entry.latest.revision

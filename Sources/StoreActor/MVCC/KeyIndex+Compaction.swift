@@ -1,25 +1,25 @@
-package import Base
+public import Base
 
 /// A stored change that compaction no longer needs.
-package struct DroppedRecord: Equatable, Sendable {
-  package let revision: Revision
-  package let isTombstone: Bool
+public struct DroppedRecord: Equatable, Sendable {
+  public let revision: Revision
+  public let isTombstone: Bool
 }
 
 /// Progress of one compaction through the keys.
-package struct CompactionCursor: Equatable, Sendable {
-  package let revision: Int64
+public struct CompactionCursor: Equatable, Sendable {
+  public let revision: Int64
   /// The next key to look at; nil when every key has been.
-  package fileprivate(set) var next: Bytes?
+  public fileprivate(set) var next: Bytes?
   /// Changes of `next` that are dropped but still listed: a long history goes in several slices.
   fileprivate var dropped = 0
 
-  package init(revision: Int64) {
+  public init(revision: Int64) {
     self.revision = revision
     next = []
   }
 
-  package var isDone: Bool { next == nil }
+  public var isDone: Bool { next == nil }
 }
 
 extension KeyIndex {
@@ -35,7 +35,7 @@ extension KeyIndex {
   /// - Parameters:
   ///   - keys: stops at the end of the node in which this many keys have been looked at.
   ///   - drops: stops when this many changes are dropped, even within a key.
-  package mutating func compact(
+  public mutating func compact(
     _ cursor: inout CompactionCursor, keys: Int, drops: Int = .max, drop: (DroppedRecord) -> Void
   ) {
     var visited = 0

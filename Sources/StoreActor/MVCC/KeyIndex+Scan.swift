@@ -34,7 +34,7 @@ extension KeyIndex {
   // MARK: - Counting
 
   /// Live keys in `range` now, in O(log n).
-  package func count(in range: KeyRange) -> Int {
+  public func count(in range: KeyRange) -> Int {
     if case .single(let key) = range { return state(of: key) == nil ? 0 : 1 }
     let bounds = KeyBounds(range)
     guard !bounds.isEmpty else { return 0 }
@@ -43,7 +43,7 @@ extension KeyIndex {
   }
 
   /// Keys in `range` that were visible at revision `main`. Visits every key of the range.
-  package func count(in range: KeyRange, at main: Int64) -> Int {
+  public func count(in range: KeyRange, at main: Int64) -> Int {
     var count = 0
     _ = scan(KeyBounds(range), at: main, visitsMax: .max) { _ in
       count += 1

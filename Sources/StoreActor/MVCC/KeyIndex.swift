@@ -1,4 +1,4 @@
-package import Base
+public import Base
 
 /// All keys and where their changes stand in history: an ordered map in memory, rebuilt at start.
 ///
@@ -10,7 +10,7 @@ package import Base
 /// bytes when they arrive in random order (nodes 69 % full: 70 for the entry, 6 for the offset, 30 for
 /// the key), 86 when in ascending order. A key with three or more uncompacted changes adds an array:
 /// about 56 bytes and 16 per older change.
-package struct KeyIndex: Sendable {
+public struct KeyIndex: Sendable {
   struct Leaf: Sendable {
     var keys: PackedKeys
     var entries: [KeyEntry]
@@ -34,11 +34,11 @@ package struct KeyIndex: Sendable {
   }
 
   /// Where a key stands or would stand. Valid until the index changes.
-  package struct Location {
+  public struct Location {
     let leaf: Int32
     let slot: Int
     /// The index knows the key: it is live, or deleted and not compacted away yet.
-    package let isKnown: Bool
+    public let isKnown: Bool
   }
 
   static let leafKeysMax = 64
@@ -57,15 +57,15 @@ package struct KeyIndex: Sendable {
   var freeHistories: [Int32] = []
 
   /// Keys that exist now.
-  package internal(set) var liveCount = 0
+  public internal(set) var liveCount = 0
   /// Keys the index holds, those included that are deleted but still have history.
-  package internal(set) var knownCount = 0
+  public internal(set) var knownCount = 0
 
-  package init() {}
+  public init() {}
 
   // MARK: - Points
 
-  package func find(_ key: Bytes) -> Location { key.withUnsafeBytes { find($0) } }
+  public func find(_ key: Bytes) -> Location { key.withUnsafeBytes { find($0) } }
 
   func find(_ key: UnsafeRawBufferPointer) -> Location {
     let leaf = Int(descend(to: key))
@@ -78,17 +78,17 @@ package struct KeyIndex: Sendable {
   }
 
   /// The current state at `location`, or nil if there is no such live key.
-  package func state(at location: Location) -> KeyState? {
+  public func state(at location: Location) -> KeyState? {
     guard location.isKnown else { return nil }
     let entry = entry(at: location)
     return entry.isLive ? KeyState(entry) : nil
   }
 
   /// The current state of `key`, or nil if it does not exist.
-  package func state(of key: Bytes) -> KeyState? { state(at: find(key)) }
+  public func state(of key: Bytes) -> KeyState? { state(at: find(key)) }
 
   /// Where the value of `key` at revision `main` is stored; nil if the key did not exist then.
-  package func revision(of key: Bytes, at main: Int64) -> Revision? {
+  public func revision(of key: Bytes, at main: Int64) -> Revision? {
     let mark = newestMark(of: key, at: main)
     return mark.isNone || mark.isTombstone ? nil : mark.revision
   }
@@ -117,7 +117,7 @@ package struct KeyIndex: Sendable {
   /// - Parameter revision: newer than every change of the key so far (precondition).
   /// - Returns: the new state; `version` 1 and `created == revision.main` for a new incarnation.
   @discardableResult
-  package mutating func put(
+  public mutating func put(
     _ key: Bytes, at location: Location, revision: Revision, isLeased: Bool
   ) -> KeyState {
     let mark = Mark(revision, isLeased: isLeased)
@@ -143,7 +143,7 @@ package struct KeyIndex: Sendable {
   }
 
   /// Records the deletion of `key`, live at `location` (precondition).
-  package mutating func delete(_ key: Bytes, at location: Location, revision: Revision) {
+  public mutating func delete(_ key: Bytes, at location: Location, revision: Revision) {
     precondition(
       location.isKnown && entry(at: location).isLive, "only a live key can be deleted")
     push(Mark(revision, isTombstone: true), leaf: Int(location.leaf), slot: location.slot)
@@ -219,7 +219,7 @@ package struct KeyIndex: Sendable {
   }
 
   /// Bytes of heap the index takes, unused capacity included.
-  package var footprintBytes: Int {
+  public var footprintBytes: Int {
     let entryBytes = MemoryLayout<KeyEntry>.stride
     let leafBytes = leaves.reduce(leaves.capacity * MemoryLayout<Leaf>.stride) {
       $0 + $1.keys.footprint + $1.entries.capacity * entryBytes

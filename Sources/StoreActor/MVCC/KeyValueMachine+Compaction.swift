@@ -4,7 +4,7 @@ extension KeyValueMachine {
   /// The owner stores ``compactRevision`` as scheduled, then calls ``compactionStep(keys:)`` until it
   /// is done, and stores ``finishedCompactRevision``.
   /// - Throws: `compacted` if the limit is there or above already, `futureRevision`.
-  package mutating func compact(at revision: Int64) throws(KVError) {
+  public mutating func compact(at revision: Int64) throws(KVError) {
     if revision <= compactRevision { throw .compacted }
     if revision > currentRevision { throw .futureRevision }
     compactRevision = revision
@@ -18,7 +18,7 @@ extension KeyValueMachine {
   ///   - keys: about how many keys to look at.
   ///   - drops: at most how many records to remove.
   /// - Returns: whether nothing is left to do.
-  package mutating func compactionStep(keys: Int, drops: Int = .max) -> Bool {
+  public mutating func compactionStep(keys: Int, drops: Int = .max) -> Bool {
     if compaction == nil {
       guard finishedCompactRevision < compactRevision else { return true }
       compaction = CompactionCursor(revision: compactRevision)

@@ -1,12 +1,12 @@
 import Base
 
 /// The checksum of a store's history, comparable between members with equal `compactRevision`.
-package struct KeyValueHash: Equatable, Sendable {
-  package let hash: UInt32
-  package let revision: Int64
-  package let compactRevision: Int64
+public struct KeyValueHash: Equatable, Sendable {
+  public let hash: UInt32
+  public let revision: Int64
+  public let compactRevision: Int64
 
-  package init(hash: UInt32, revision: Int64, compactRevision: Int64) {
+  public init(hash: UInt32, revision: Int64, compactRevision: Int64) {
     self.hash = hash
     self.revision = revision
     self.compactRevision = compactRevision
@@ -14,9 +14,9 @@ package struct KeyValueHash: Equatable, Sendable {
 }
 
 /// A hash that is under way, resumable between applies.
-package struct HashCursor: Sendable {
-  package let revision: Int64
-  package fileprivate(set) var compactRevision: Int64
+public struct HashCursor: Sendable {
+  public let revision: Int64
+  public fileprivate(set) var compactRevision: Int64
   fileprivate var crc: UInt32
   fileprivate var next: Revision?
   /// Records at or below the compact revision count if they are their key's newest as of this.
@@ -25,7 +25,7 @@ package struct HashCursor: Sendable {
   fileprivate var isOfCompaction = false
 
   /// The result, once complete.
-  package var result: KeyValueHash? {
+  public var result: KeyValueHash? {
     guard next == nil else { return nil }
     return KeyValueHash(hash: crc, revision: revision, compactRevision: compactRevision)
   }
@@ -33,7 +33,7 @@ package struct HashCursor: Sendable {
 
 extension KeyValueMachine {
   /// The hash of all records up to `revision`, computed in one step. See ``beginHash(_:)``.
-  package func hashKV(_ revision: Int64) throws(KVError) -> KeyValueHash {
+  public func hashKV(_ revision: Int64) throws(KVError) -> KeyValueHash {
     var cursor = try beginHash(revision)
     while true {
       if try advance(&cursor, records: .max), let result = cursor.result { return result }
@@ -46,7 +46,7 @@ extension KeyValueMachine {
   /// How far physical compaction has got makes no difference.
   /// - Parameter revision: 0 means the current one.
   /// - Throws: `compacted` or `futureRevision`.
-  package func beginHash(_ revision: Int64) throws(KVError) -> HashCursor {
+  public func beginHash(_ revision: Int64) throws(KVError) -> HashCursor {
     if revision > 0 && revision < compactRevision { throw .compacted }
     if revision > currentRevision { throw .futureRevision }
     let revision = revision <= 0 ? currentRevision : revision
@@ -68,7 +68,7 @@ extension KeyValueMachine {
   ///
   /// Must be complete before the first ``compactionStep(keys:drops:)`` of that compaction.
   /// - Parameter previous: the limit before; its removals are complete.
-  package func beginCompactionHash(after previous: Int64) -> HashCursor {
+  public func beginCompactionHash(after previous: Int64) -> HashCursor {
     var cursor = startedHash(compactRevision)
     cursor.compactRevision = previous
     cursor.isOfCompaction = true
@@ -90,7 +90,7 @@ extension KeyValueMachine {
   ///
   /// - Returns: whether the hash is complete.
   /// - Throws: `compacted` when compaction has passed the revision.
-  package func advance(_ cursor: inout HashCursor, records: Int) throws(KVError) -> Bool {
+  public func advance(_ cursor: inout HashCursor, records: Int) throws(KVError) -> Bool {
     if cursor.compactRevision != compactRevision, !cursor.isOfCompaction {
       if cursor.revision < compactRevision { throw .compacted }
       cursor = startedHash(cursor.revision)

@@ -1,4 +1,4 @@
-package import Base
+public import Base
 
 extension KeyValueMachine {
   /// Reads past changes for watchers that are behind, in order and in whole revisions.
@@ -12,7 +12,7 @@ extension KeyValueMachine {
   ///   - changes: where matching changes are appended.
   /// - Returns: the revision to go on with; `currentRevision + 1` when all has been read.
   /// - Throws: `compacted` when `first` is below the compact revision.
-  package func changes(
+  public func changes(
     from first: Int64, recordsMax: Int, bytesMax: Int = .max,
     matching matches: (UnsafeRawBufferPointer) -> Bool, into changes: inout [Change]
   ) throws(KVError) -> Int64 {
@@ -54,7 +54,7 @@ extension KeyValueMachine {
 
   /// The key-value that a change at `revision` replaced, encoded; nil if there was none, or if that
   /// revision is compacted.
-  package func previousKeyValue(of key: Bytes, before revision: Int64) -> Bytes? {
+  public func previousKeyValue(of key: Bytes, before revision: Int64) -> Bytes? {
     guard revision - 1 >= compactRevision,
       let stored = index.revision(of: key, at: revision - 1)
     else { return nil }

@@ -1,5 +1,5 @@
 import Base
-package import EtcdAPI
+public import EtcdAPI
 import FoundationEssentials
 
 extension KeyValueMachine {
@@ -7,7 +7,7 @@ extension KeyValueMachine {
   ///
   /// For ranges that may be long, ``openRange(_:)`` does it in slices.
   /// - Throws: `compacted` or `futureRevision`.
-  package func range(_ request: Etcdserverpb_RangeRequest) throws(KVError) -> RangeResult {
+  public func range(_ request: Etcdserverpb_RangeRequest) throws(KVError) -> RangeResult {
     let revision = try readRevision(request.revision)
     return executeRange(request, at: revision, newest: currentRevision)
   }
@@ -87,7 +87,7 @@ extension KeyValueMachine {
   ///
   /// - Parameter request: validated.
   /// - Throws: `compacted` or `futureRevision`.
-  package func openRange(_ request: Etcdserverpb_RangeRequest) throws(KVError) -> RangeCursor {
+  public func openRange(_ request: Etcdserverpb_RangeRequest) throws(KVError) -> RangeCursor {
     cursor(request, at: try readRevision(request.revision), newest: currentRevision)
   }
 
@@ -103,7 +103,7 @@ extension KeyValueMachine {
   ///
   /// - Returns: whether the read is complete.
   /// - Throws: `compacted` when compaction has passed the cursor's revision meanwhile.
-  package func advance(
+  public func advance(
     _ cursor: inout RangeCursor, visits: Int, bytes: Int = .max
   ) throws(KVError) -> Bool {
     if cursor.isDone { return true }
@@ -200,11 +200,11 @@ extension KeyValueMachine {
 }
 
 extension KeyRange {
-  package init(_ request: Etcdserverpb_RangeRequest) {
+  public init(_ request: Etcdserverpb_RangeRequest) {
     self.init(key: Bytes(request.key), rangeEnd: Bytes(request.rangeEnd))
   }
 
-  package init(_ request: Etcdserverpb_DeleteRangeRequest) {
+  public init(_ request: Etcdserverpb_DeleteRangeRequest) {
     self.init(key: Bytes(request.key), rangeEnd: Bytes(request.rangeEnd))
   }
 }

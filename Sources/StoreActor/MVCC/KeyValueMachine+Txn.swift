@@ -1,5 +1,5 @@
-package import Base
-package import EtcdAPI
+public import Base
+public import EtcdAPI
 import FoundationEssentials
 
 extension KeyValueMachine {
@@ -8,7 +8,7 @@ extension KeyValueMachine {
   /// Comparisons of all levels on the taken path are decided first, against the state before; then
   /// the operations on that path are checked, then run in order.
   /// - Throws: `futureRevision`, `compacted` (ranges), `keyNotFound`, `leaseNotFound` (puts).
-  package mutating func txn(
+  public mutating func txn(
     _ request: Etcdserverpb_TxnRequest, leaseExists: (LeaseID) -> Bool,
     effects: inout ApplyEffects
   ) throws(KVError) -> TxnResult {
@@ -18,7 +18,7 @@ extension KeyValueMachine {
   /// The same, with a choice of when its ranges are read.
   ///
   /// - Returns: the result, in which ranges are empty that are skipped or still to be read.
-  package mutating func txn(
+  public mutating func txn(
     _ request: Etcdserverpb_TxnRequest, reads: TxnReads, leaseExists: (LeaseID) -> Bool,
     effects: inout ApplyEffects
   ) throws(KVError) -> (result: TxnResult, deferred: DeferredTxn?) {

@@ -1,12 +1,12 @@
-package import Base
-package import EtcdAPI
+public import Base
+public import EtcdAPI
 import FoundationEssentials
 
 extension KeyValueMachine {
   /// Applies a put.
   ///
   /// - Throws: `leaseNotFound`, then `keyNotFound` (ignore flags on an absent key).
-  package mutating func put(
+  public mutating func put(
     _ put: PutOperation, leaseExists: (LeaseID) -> Bool, effects: inout ApplyEffects
   ) throws(KVError) -> PutResult {
     if put.lease != 0 && !leaseExists(put.lease) { throw .leaseNotFound }
@@ -20,7 +20,7 @@ extension KeyValueMachine {
   }
 
   /// Applies a delete. Deleting nothing succeeds and leaves the revision as it is.
-  package mutating func deleteRange(
+  public mutating func deleteRange(
     _ request: Etcdserverpb_DeleteRangeRequest, effects: inout ApplyEffects
   ) -> DeleteRangeResult {
     var step = WriteStep(after: currentRevision)
@@ -34,7 +34,7 @@ extension KeyValueMachine {
   /// - Parameter keys: in byte order (precondition); absent ones are passed over.
   /// - Returns: the current revision afterwards; unchanged if no key existed.
   @discardableResult
-  package mutating func revokeKeys(_ keys: [Bytes], effects: inout ApplyEffects) -> Int64 {
+  public mutating func revokeKeys(_ keys: [Bytes], effects: inout ApplyEffects) -> Int64 {
     precondition(
       zip(keys, keys.dropFirst()).allSatisfy { $0.precedes($1) }, "keys must be in byte order")
     var step = WriteStep(after: currentRevision)

@@ -1,29 +1,29 @@
-package import Base
+public import Base
 
 /// etcd's multi-version key-value store as a value: requests in, results and changes out.
 ///
 /// Deterministic: members that apply the same requests hold the same revisions and records, byte for
 /// byte. Does no I/O; values live in the `Store`. Used by one thread.
-package struct KeyValueMachine<Store: RecordStore> {
+public struct KeyValueMachine<Store: RecordStore> {
   /// The revision of the newest change; 1 in a fresh store.
-  package internal(set) var currentRevision: Int64 = 1
+  public internal(set) var currentRevision: Int64 = 1
   /// Reads below this revision are refused; -1 if there never was a compaction.
-  package internal(set) var compactRevision: Int64 = -1
+  public internal(set) var compactRevision: Int64 = -1
   /// Records that this compaction needs no longer are gone. Below ``compactRevision`` while a
   /// compaction is under way.
-  package internal(set) var finishedCompactRevision: Int64 = -1
+  public internal(set) var finishedCompactRevision: Int64 = -1
   /// Only the owner's own parts (flushing, statistics) may be changed from outside.
-  package var store: Store
-  package internal(set) var index = KeyIndex()
+  public var store: Store
+  public internal(set) var index = KeyIndex()
   var compaction: CompactionCursor?
   /// Records that compactions have removed since this machine exists.
-  package internal(set) var removedRecords: UInt64 = 0
+  public internal(set) var removedRecords: UInt64 = 0
 
   /// A fresh store. `store` must be empty.
-  package init(store: Store) { self.store = store }
+  public init(store: Store) { self.store = store }
 
   /// Why a stored state cannot be taken up.
-  package enum RestoreError: Error, Equatable, Sendable {
+  public enum RestoreError: Error, Equatable, Sendable {
     /// The record is not a key-value message, or has no key.
     case unreadableRecord(Revision)
   }
@@ -34,7 +34,7 @@ package struct KeyValueMachine<Store: RecordStore> {
   ///   - finishedCompactRevision: of the newest compaction that was completed, -1 if none.
   ///   - scheduledCompactRevision: of the newest compaction that was begun, -1 if none. When it is
   ///     above the finished one, ``compactionStep(keys:)`` has work at once.
-  package init(
+  public init(
     restoring store: Store, finishedCompactRevision: Int64, scheduledCompactRevision: Int64
   ) throws(RestoreError) {
     self.store = store
@@ -67,7 +67,7 @@ package struct KeyValueMachine<Store: RecordStore> {
   }
 
   /// Calls `body` for every live key with a lease, in key order: what leases need after a restart.
-  package func forEachLeasedKey(_ body: (LeaseID, Bytes) -> Void) {
+  public func forEachLeasedKey(_ body: (LeaseID, Bytes) -> Void) {
     _ = index.scan(KeyBounds(.from([])), at: .max, visitsMax: .max) { visible in
       if visible.mark.isLeased {
         body(lease(at: visible.mark.revision), Bytes(visible.key))

@@ -1,21 +1,21 @@
-package import Base
-package import EtcdAPI
+public import Base
+public import EtcdAPI
 import FoundationEssentials
 
 /// The fields of an encoded etcdserverpb.PutRequest, located inside its bytes.
 ///
 /// Read by hand, since every put is read once by the member that takes it and once by every member that
 /// applies it; swift-protobuf would allocate its contents each time.
-package struct PutFields: Equatable, Sendable {
-  package private(set) var key = 0..<0
-  package private(set) var value = 0..<0
-  package private(set) var lease: LeaseID = 0
-  package private(set) var prevKv = false
-  package private(set) var ignoreValue = false
-  package private(set) var ignoreLease = false
+public struct PutFields: Equatable, Sendable {
+  public private(set) var key = 0..<0
+  public private(set) var value = 0..<0
+  public private(set) var lease: LeaseID = 0
+  public private(set) var prevKv = false
+  public private(set) var ignoreValue = false
+  public private(set) var ignoreLease = false
 
   /// Reads the fields; unknown ones are skipped.
-  package init(parsing request: UnsafeRawBufferPointer) throws(ProtobufError) {
+  public init(parsing request: UnsafeRawBufferPointer) throws(ProtobufError) {
     var reader = ProtobufReader(request)
     while let field = try reader.next() {
       switch field.number {
@@ -33,7 +33,7 @@ package struct PutFields: Equatable, Sendable {
   /// The same checks as of a decoded request.
   ///
   /// - Throws: `keyNotProvided`, `valueProvided`, `leaseProvided`, in this order.
-  package func validate() throws(KVError) {
+  public func validate() throws(KVError) {
     if key.isEmpty { throw .keyNotProvided }
     if ignoreValue && !value.isEmpty { throw .valueProvided }
     if ignoreLease && lease != 0 { throw .leaseProvided }
@@ -41,20 +41,20 @@ package struct PutFields: Equatable, Sendable {
 }
 
 /// A put, as it is applied.
-package struct PutOperation: Equatable, Sendable {
-  package let key: Bytes
+public struct PutOperation: Equatable, Sendable {
+  public let key: Bytes
   /// Shares the memory of the request.
-  package let value: ArraySlice<UInt8>
-  package let lease: LeaseID
-  package let prevKv: Bool
-  package let ignoreValue: Bool
-  package let ignoreLease: Bool
+  public let value: ArraySlice<UInt8>
+  public let lease: LeaseID
+  public let prevKv: Bool
+  public let ignoreValue: Bool
+  public let ignoreLease: Bool
 
   /// Reads an encoded etcdserverpb.PutRequest.
   ///
   /// - Throws: `ProtobufError`. (Not as a type: a `Result` would have to carry the fields out of the
   ///   closure, and optimised builds took the last flag for false then.)
-  package init(decoding request: ArraySlice<UInt8>) throws {
+  public init(decoding request: ArraySlice<UInt8>) throws {
     let fields = try request.withUnsafeBytes { try PutFields(parsing: $0) }
     let start = request.startIndex
     key = Bytes(request[start + fields.key.lowerBound..<start + fields.key.upperBound])
@@ -65,7 +65,7 @@ package struct PutOperation: Equatable, Sendable {
     ignoreLease = fields.ignoreLease
   }
 
-  package init(_ request: Etcdserverpb_PutRequest) {
+  public init(_ request: Etcdserverpb_PutRequest) {
     key = Bytes(request.key)
     value = Bytes(request.value)[...]
     lease = request.lease

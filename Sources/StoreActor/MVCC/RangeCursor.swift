@@ -1,16 +1,16 @@
 import Base
-package import EtcdAPI
+public import EtcdAPI
 
 /// A range read that is under way: pinned to one revision, resumable between applies.
-package struct RangeCursor: Sendable {
+public struct RangeCursor: Sendable {
   /// The revision read at, whatever is written meanwhile.
-  package let revision: Int64
+  public let revision: Int64
   /// The store's revision when the read began: the header's.
-  package let headerRevision: Int64
+  public let headerRevision: Int64
   /// Rows read and not taken yet.
-  package private(set) var rows = EncodedRows()
+  public private(set) var rows = EncodedRows()
   /// Visible keys in the range. Final once ``isDone``; known earlier for a read of the current state.
-  package private(set) var count: Int64 = 0
+  public private(set) var count: Int64 = 0
 
   let range: KeyRange
   let keysOnly: Bool
@@ -34,13 +34,13 @@ package struct RangeCursor: Sendable {
     if !Self.isPlain(request) { sorter = RowSorter(request) }
   }
 
-  package var isDone: Bool { rest == nil && sorter == nil }
+  public var isDone: Bool { rest == nil && sorter == nil }
 
   /// Further rows were cut off by the limit. Final once ``isDone``.
-  package private(set) var more = false
+  public private(set) var more = false
 
   /// The whole answer, if rows were never taken.
-  package var result: RangeResult {
+  public var result: RangeResult {
     var result = RangeResult(revision: headerRevision)
     result.rows = rows
     result.count = count
@@ -49,7 +49,7 @@ package struct RangeCursor: Sendable {
   }
 
   /// Hands over the rows read so far: a part of a streamed answer.
-  package mutating func takeRows() -> EncodedRows {
+  public mutating func takeRows() -> EncodedRows {
     defer { rows = EncodedRows() }
     return rows
   }
@@ -88,12 +88,12 @@ package struct RangeCursor: Sendable {
   // MARK: - Requests
 
   /// The answer is in key order and unfiltered.
-  package static func isPlain(_ request: Etcdserverpb_RangeRequest) -> Bool {
+  public static func isPlain(_ request: Etcdserverpb_RangeRequest) -> Bool {
     if request.countOnly { return true }
     return request.sortTarget == .key && request.sortOrder != .descend && !hasFilter(request)
   }
 
-  package static func hasFilter(_ request: Etcdserverpb_RangeRequest) -> Bool {
+  public static func hasFilter(_ request: Etcdserverpb_RangeRequest) -> Bool {
     !RowSorter.Filter(request).isEmpty
   }
 }

@@ -1,17 +1,17 @@
-package import EtcdAPI
+public import EtcdAPI
 
 /// A transaction that only reads, under way: what it compares is decided, its ranges are pinned.
-package struct ReadOnlyTxnCursor: Sendable {
+public struct ReadOnlyTxnCursor: Sendable {
   let revision: Int64
   let succeeded: Bool
   /// Ranges to be read, the last one first.
   var rest: [RangeCursor]
   var responses: [OperationResult] = []
 
-  package var isDone: Bool { rest.isEmpty }
+  public var isDone: Bool { rest.isEmpty }
 
   /// The answer. Complete once ``isDone``.
-  package var result: TxnResult {
+  public var result: TxnResult {
     TxnResult(revision: revision, succeeded: succeeded, responses: responses)
   }
 }
@@ -20,7 +20,7 @@ extension KeyValueMachine {
   /// Begins a transaction that only reads (``TxnRules/isReadOnly(_:)``, precondition).
   ///
   /// - Throws: `futureRevision` or `compacted`.
-  package func openReadOnlyTxn(
+  public func openReadOnlyTxn(
     _ request: Etcdserverpb_TxnRequest
   ) throws(KVError) -> ReadOnlyTxnCursor {
     precondition(TxnRules.isReadOnly(request), "a transaction that writes goes through the log")
@@ -38,7 +38,7 @@ extension KeyValueMachine {
   ///
   /// - Returns: whether the transaction is complete.
   /// - Throws: `compacted` when compaction has passed the revision of a range that is not read yet.
-  package func advance(
+  public func advance(
     _ cursor: inout ReadOnlyTxnCursor, visits: Int, bytes: Int = .max
   ) throws(KVError) -> Bool {
     var (visits, bytes) = (visits, bytes)
@@ -61,7 +61,7 @@ extension KeyValueMachine {
   /// Answers a transaction that only reads, in one step.
   ///
   /// - Throws: `futureRevision` or `compacted`.
-  package func readOnlyTxn(_ request: Etcdserverpb_TxnRequest) throws(KVError) -> TxnResult {
+  public func readOnlyTxn(_ request: Etcdserverpb_TxnRequest) throws(KVError) -> TxnResult {
     var cursor = try openReadOnlyTxn(request)
     while try !advance(&cursor, visits: .max) {}
     return cursor.result

@@ -1,4 +1,4 @@
-package import Base
+public import Base
 
 /// Where the values live: one record per change, keyed by revision.
 ///
@@ -8,7 +8,7 @@ package import Base
 ///
 /// Durability is the store's matter, under two rules: appends and removals become durable in the
 /// order issued (or together), and none before the scheduled compaction it belongs to.
-package protocol RecordStore {
+public protocol RecordStore {
   /// Adds a record; `revision` is above all others (that are or ever were in the store).
   mutating func append(_ revision: Revision, isTombstone: Bool, record: Bytes)
 
@@ -44,14 +44,14 @@ extension RecordStore {
 }
 
 /// What a scan reads of each record; a hint to what has to come from the disk.
-package enum RecordPart: Sendable {
+public enum RecordPart: Sendable {
   case whole
   /// Its fields but not its value, which may be long: the first bytes and the last.
   case edges
 }
 
 /// Records in memory: for tests and simulation.
-package struct MemoryRecordStore: RecordStore, Sendable {
+public struct MemoryRecordStore: RecordStore, Sendable {
   private struct Record: Sendable {
     let revision: Revision
     let isTombstone: Bool
@@ -62,16 +62,16 @@ package struct MemoryRecordStore: RecordStore, Sendable {
   private var records: [Record] = []
   private var removed = 0
 
-  package init() {}
+  public init() {}
 
-  package var count: Int { records.count - removed }
+  public var count: Int { records.count - removed }
 
-  package mutating func append(_ revision: Revision, isTombstone: Bool, record: Bytes) {
+  public mutating func append(_ revision: Revision, isTombstone: Bool, record: Bytes) {
     precondition(records.last.map { $0.revision < revision } ?? true, "append out of order")
     records.append(Record(revision: revision, isTombstone: isTombstone, bytes: record))
   }
 
-  package func record(at revision: Revision) -> Bytes {
+  public func record(at revision: Revision) -> Bytes {
     let slot = firstSlot(notBelow: revision)
     guard slot < records.count, records[slot].revision == revision,
       !records[slot].isTombstone, let bytes = records[slot].bytes
@@ -79,13 +79,13 @@ package struct MemoryRecordStore: RecordStore, Sendable {
     return bytes
   }
 
-  package func withRecord<Result>(
+  public func withRecord<Result>(
     at revision: Revision, _ body: (UnsafeRawBufferPointer) -> Result
   ) -> Result {
     record(at: revision).withUnsafeBytes(body)
   }
 
-  package func forEachRecord(
+  public func forEachRecord(
     from first: Revision, through last: Revision, reading part: RecordPart,
     _ body: (Revision, Bool, UnsafeRawBufferPointer) -> Bool
   ) {
@@ -96,7 +96,7 @@ package struct MemoryRecordStore: RecordStore, Sendable {
     }
   }
 
-  package mutating func remove(_ revision: Revision, isTombstone: Bool) {
+  public mutating func remove(_ revision: Revision, isTombstone: Bool) {
     let slot = firstSlot(notBelow: revision)
     precondition(
       slot < records.count && records[slot].revision == revision

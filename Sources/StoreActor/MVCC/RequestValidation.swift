@@ -1,32 +1,32 @@
 import Base
-package import EtcdAPI
+public import EtcdAPI
 import FoundationEssentials
 
 /// The checks of a request that need no state: done by the member that receives it.
-package enum RequestValidation {
+public enum RequestValidation {
   /// - Throws: `keyNotProvided`, then `invalidSortOption`.
-  package static func validate(_ request: Etcdserverpb_RangeRequest) throws(KVError) {
+  public static func validate(_ request: Etcdserverpb_RangeRequest) throws(KVError) {
     if request.key.isEmpty { throw .keyNotProvided }
     if case .UNRECOGNIZED = request.sortOrder { throw .invalidSortOption }
     if case .UNRECOGNIZED = request.sortTarget { throw .invalidSortOption }
   }
 
   /// - Throws: `keyNotProvided`, `valueProvided`, `leaseProvided`, in this order.
-  package static func validate(_ request: Etcdserverpb_PutRequest) throws(KVError) {
+  public static func validate(_ request: Etcdserverpb_PutRequest) throws(KVError) {
     if request.key.isEmpty { throw .keyNotProvided }
     if request.ignoreValue && !request.value.isEmpty { throw .valueProvided }
     if request.ignoreLease && request.lease != 0 { throw .leaseProvided }
   }
 
   /// - Throws: `keyNotProvided`.
-  package static func validate(_ request: Etcdserverpb_DeleteRangeRequest) throws(KVError) {
+  public static func validate(_ request: Etcdserverpb_DeleteRangeRequest) throws(KVError) {
     if request.key.isEmpty { throw .keyNotProvided }
   }
 
   /// - Parameter maxOps: operations (or comparisons) allowed; nesting levels add up along a path.
   /// - Throws: `tooManyOps`, the errors of the single operations, `keyNotFound` (an operation
   ///   without request), then `duplicateKey`.
-  package static func validate(
+  public static func validate(
     _ request: Etcdserverpb_TxnRequest, maxOps: Int
   ) throws(KVError) {
     try validateOperations(request, maxOps: maxOps)
@@ -112,15 +112,15 @@ private struct WriteSet {
 }
 
 /// How a transaction is to be treated before it is applied.
-package enum TxnRules {
+public enum TxnRules {
   /// Every operation of both branches is a range at top level: the transaction needs no log entry.
-  package static func isReadOnly(_ request: Etcdserverpb_TxnRequest) -> Bool {
+  public static func isReadOnly(_ request: Etcdserverpb_TxnRequest) -> Bool {
     allRanges(request) { _ in true }
   }
 
   /// A read-only transaction that needs no quorum: all its ranges are serializable. True for one
   /// without operations, whatever it compares.
-  package static func isSerializable(_ request: Etcdserverpb_TxnRequest) -> Bool {
+  public static func isSerializable(_ request: Etcdserverpb_TxnRequest) -> Bool {
     allRanges(request) { $0.serializable }
   }
 
@@ -137,15 +137,15 @@ package enum TxnRules {
 }
 
 /// Bytes a request is expected to add to the database. Requests not named here cost nothing.
-package enum QuotaCost {
-  package static let leaseGrantBytes = 64
+public enum QuotaCost {
+  public static let leaseGrantBytes = 64
   private static let putOverheadBytes = 256
 
-  package static func bytes(_ request: Etcdserverpb_PutRequest) -> Int {
+  public static func bytes(_ request: Etcdserverpb_PutRequest) -> Int {
     putBytes(key: request.key.count, value: request.value.count)
   }
 
-  package static func bytes(_ put: PutFields) -> Int {
+  public static func bytes(_ put: PutFields) -> Int {
     putBytes(key: put.key.count, value: put.value.count)
   }
 
@@ -156,7 +156,7 @@ package enum QuotaCost {
   private static func putBytes(key: Int, value: Int) -> Int { putOverheadBytes + key + value }
 
   /// The dearer of the two branches, nested transactions included.
-  package static func bytes(_ request: Etcdserverpb_TxnRequest) -> Int {
+  public static func bytes(_ request: Etcdserverpb_TxnRequest) -> Int {
     func sum(_ operations: [Etcdserverpb_RequestOp]) -> Int {
       operations.reduce(0) { total, operation in
         switch operation.request {

@@ -1,23 +1,23 @@
-package import Base
+public import Base
 
 /// Writes key-value responses straight to wire bytes: stored key-values are spliced in, not decoded.
 ///
 /// Field order and presence are those of swift-protobuf and etcd: zeros left out, headers always there
 /// (inside a transaction with the revision only; empty for a nested transaction).
-package struct ResponseEncoder: Sendable {
-  package let clusterID: ClusterID
-  package let memberID: MemberID
+public struct ResponseEncoder: Sendable {
+  public let clusterID: ClusterID
+  public let memberID: MemberID
   /// The term of the last entry applied by this member.
-  package var raftTerm: Term
+  public var raftTerm: Term
 
-  package init(clusterID: ClusterID, memberID: MemberID, raftTerm: Term) {
+  public init(clusterID: ClusterID, memberID: MemberID, raftTerm: Term) {
     self.clusterID = clusterID
     self.memberID = memberID
     self.raftTerm = raftTerm
   }
 
   /// Appends an encoded etcdserverpb.RangeResponse to `output`.
-  package func append(_ result: RangeResult, to output: inout Bytes) {
+  public func append(_ result: RangeResult, to output: inout Bytes) {
     let header = header(result.revision)
     write(into: &output, reserving: Size.range(result, header)) {
       $0.range(result, header)
@@ -25,13 +25,13 @@ package struct ResponseEncoder: Sendable {
   }
 
   /// Appends an encoded etcdserverpb.PutResponse to `output`.
-  package func append(_ result: PutResult, to output: inout Bytes) {
+  public func append(_ result: PutResult, to output: inout Bytes) {
     let header = header(result.revision)
     write(into: &output, reserving: Size.put(result, header)) { $0.put(result, header) }
   }
 
   /// Appends an encoded etcdserverpb.DeleteRangeResponse to `output`.
-  package func append(_ result: DeleteRangeResult, to output: inout Bytes) {
+  public func append(_ result: DeleteRangeResult, to output: inout Bytes) {
     let header = header(result.revision)
     write(into: &output, reserving: Size.deleteRange(result, header)) {
       $0.deleteRange(result, header)
@@ -39,31 +39,31 @@ package struct ResponseEncoder: Sendable {
   }
 
   /// Appends an encoded etcdserverpb.TxnResponse to `output`.
-  package func append(_ result: TxnResult, to output: inout Bytes) {
+  public func append(_ result: TxnResult, to output: inout Bytes) {
     let header = header(result.revision)
     write(into: &output, reserving: Size.txn(result, header)) { $0.txn(result, header) }
   }
 
-  package func encode(_ result: RangeResult) -> Bytes { collect { append(result, to: &$0) } }
+  public func encode(_ result: RangeResult) -> Bytes { collect { append(result, to: &$0) } }
 
   /// The same in pieces: a long one is spliced from those of its rows, which are not copied.
-  package func pieces(_ result: RangeResult) -> [Bytes] {
+  public func pieces(_ result: RangeResult) -> [Bytes] {
     let header = header(result.revision)
     return collectPieces(Size.range(result, header)) { $0.range(result, header) }
   }
 
   /// The same in pieces, as for ranges.
-  package func pieces(_ result: TxnResult) -> [Bytes] {
+  public func pieces(_ result: TxnResult) -> [Bytes] {
     let header = header(result.revision)
     return collectPieces(Size.txn(result, header)) { $0.txn(result, header) }
   }
 
-  package func encode(_ result: PutResult) -> Bytes { collect { append(result, to: &$0) } }
-  package func encode(_ result: DeleteRangeResult) -> Bytes { collect { append(result, to: &$0) } }
-  package func encode(_ result: TxnResult) -> Bytes { collect { append(result, to: &$0) } }
+  public func encode(_ result: PutResult) -> Bytes { collect { append(result, to: &$0) } }
+  public func encode(_ result: DeleteRangeResult) -> Bytes { collect { append(result, to: &$0) } }
+  public func encode(_ result: TxnResult) -> Bytes { collect { append(result, to: &$0) } }
 
   /// The content of an etcdserverpb.ResponseHeader, for responses written elsewhere.
-  package func header(_ revision: Int64) -> Bytes {
+  public func header(_ revision: Int64) -> Bytes {
     var writer = ProtobufWriter(reserving: 40)
     writer.field(1, clusterID)
     writer.field(2, memberID)

@@ -1,38 +1,38 @@
-package import Base
+public import Base
 
 /// The answer to a range.
-package struct RangeResult: Equatable, Sendable {
+public struct RangeResult: Equatable, Sendable {
   /// The store's revision when the read was done: the header's.
-  package var revision: Int64
-  package var rows = EncodedRows()
-  package var more = false
-  package var count: Int64 = 0
+  public var revision: Int64
+  public var rows = EncodedRows()
+  public var more = false
+  public var count: Int64 = 0
 
-  package init(revision: Int64) { self.revision = revision }
+  public init(revision: Int64) { self.revision = revision }
 }
 
-package struct PutResult: Equatable, Sendable {
-  package let revision: Int64
+public struct PutResult: Equatable, Sendable {
+  public let revision: Int64
   /// The replaced key-value, if asked for and there was one.
-  package let previous: Bytes?
+  public let previous: Bytes?
 }
 
-package struct DeleteRangeResult: Equatable, Sendable {
-  package let revision: Int64
-  package let deleted: Int64
+public struct DeleteRangeResult: Equatable, Sendable {
+  public let revision: Int64
+  public let deleted: Int64
   /// The deleted key-values in key order, if asked for.
-  package let previous: [Bytes]
+  public let previous: [Bytes]
 }
 
-package struct TxnResult: Equatable, Sendable {
+public struct TxnResult: Equatable, Sendable {
   /// The header's revision. Nested transactions have none: their header is empty.
-  package var revision: Int64
-  package let succeeded: Bool
-  package var responses: [OperationResult]
+  public var revision: Int64
+  public let succeeded: Bool
+  public var responses: [OperationResult]
 }
 
 /// The result of one operation of a transaction.
-package enum OperationResult: Equatable, Sendable {
+public enum OperationResult: Equatable, Sendable {
   case range(RangeResult)
   case put(PutResult)
   case deleteRange(DeleteRangeResult)
@@ -43,7 +43,7 @@ package enum OperationResult: Equatable, Sendable {
 }
 
 /// What a key-value change means for leases.
-package enum LeaseBinding: Equatable, Sendable {
+public enum LeaseBinding: Equatable, Sendable {
   case attach(LeaseID, key: Bytes)
   case detach(LeaseID, key: Bytes)
 }
@@ -51,13 +51,13 @@ package enum LeaseBinding: Equatable, Sendable {
 /// What applied requests leave for watchers and leases, in order of execution.
 ///
 /// Callers keep one and empty it with ``removeAll()``, which keeps its memory.
-package struct ApplyEffects: Equatable, Sendable {
-  package var changes: [Change] = []
-  package var leases: [LeaseBinding] = []
+public struct ApplyEffects: Equatable, Sendable {
+  public var changes: [Change] = []
+  public var leases: [LeaseBinding] = []
 
-  package init() {}
+  public init() {}
 
-  package mutating func removeAll() {
+  public mutating func removeAll() {
     changes.removeAll(keepingCapacity: true)
     leases.removeAll(keepingCapacity: true)
   }

@@ -1,17 +1,17 @@
-package import Base
+public import Base
 import Glibc
 
 /// The fields of a stored mvccpb.KeyValue, located inside its encoded bytes.
-package struct StoredKeyValue: Equatable, Sendable {
-  package private(set) var key = 0..<0
-  package private(set) var createRevision: Int64 = 0
-  package private(set) var modRevision: Int64 = 0
-  package private(set) var version: Int64 = 0
-  package private(set) var value = 0..<0
-  package private(set) var lease: LeaseID = 0
+public struct StoredKeyValue: Equatable, Sendable {
+  public private(set) var key = 0..<0
+  public private(set) var createRevision: Int64 = 0
+  public private(set) var modRevision: Int64 = 0
+  public private(set) var version: Int64 = 0
+  public private(set) var value = 0..<0
+  public private(set) var lease: LeaseID = 0
 
   /// Reads the fields; unknown ones are skipped.
-  package init(parsing record: UnsafeRawBufferPointer) throws(ProtobufError) {
+  public init(parsing record: UnsafeRawBufferPointer) throws(ProtobufError) {
     var reader = ProtobufReader(record)
     while let field = try reader.next() {
       switch field.number {
@@ -43,7 +43,7 @@ package struct StoredKeyValue: Equatable, Sendable {
   // MARK: - Encoding
 
   /// A mvccpb.KeyValue with fields ascending and zeros left out, as etcd stores it.
-  package static func encode(
+  public static func encode(
     key: UnsafeRawBufferPointer, createRevision: Int64 = 0, modRevision: Int64 = 0,
     version: Int64 = 0, value: UnsafeRawBufferPointer = .init(start: nil, count: 0),
     lease: LeaseID = 0
@@ -61,7 +61,7 @@ package struct StoredKeyValue: Equatable, Sendable {
     }
   }
 
-  package static func encode(
+  public static func encode(
     key: Bytes, createRevision: Int64 = 0, modRevision: Int64 = 0, version: Int64 = 0,
     value: Bytes = [], lease: LeaseID = 0
   ) -> Bytes {
@@ -75,10 +75,10 @@ package struct StoredKeyValue: Equatable, Sendable {
   }
 
   /// A tombstone's record: the key alone.
-  package static func encodeTombstone(key: Bytes) -> Bytes { encode(key: key) }
+  public static func encodeTombstone(key: Bytes) -> Bytes { encode(key: key) }
 
   /// What a watcher is told about a deletion: the key and the revision of the deletion.
-  package static func encodeDeletion(key: Bytes, at main: Int64) -> Bytes {
+  public static func encodeDeletion(key: Bytes, at main: Int64) -> Bytes {
     encode(key: key, modRevision: main)
   }
 }

@@ -1,5 +1,5 @@
-package import Base
-package import EtcdAPI
+public import Base
+public import EtcdAPI
 import FoundationEssentials
 import SwiftProtobuf
 
@@ -8,13 +8,13 @@ extension Etcdserverpb_TxnRequest {
   ///
   /// swift-protobuf, which takes several times as long, sees to everything unusual: fields that are not
   /// known, of another type, or given more than once, and damage.
-  package init(decoding bytes: UnsafeRawBufferPointer) throws {
+  public init(decoding bytes: UnsafeRawBufferPointer) throws {
     let copy = bytes.baseAddress.map { Data(bytes: $0, count: bytes.count) } ?? Data()
     let usual = copy.withUnsafeBytes { try? UsualTxn(contents: copy, bytes: $0).read() }
     self = try usual ?? Self(serializedBytes: copy)
   }
 
-  package init(decoding bytes: Bytes) throws {
+  public init(decoding bytes: Bytes) throws {
     self = try bytes.withUnsafeBytes { try Self(decoding: $0) }
   }
 }

@@ -1,6 +1,6 @@
 import Base
 import EtcdAPI
-package import RaftActor
+public import RaftActor
 import SwiftProtobuf
 
 extension Membership {
@@ -8,7 +8,7 @@ extension Membership {
   /// Other entries, and changes that members refuse, are passed over.
   ///
   /// - Parameter maxLearners: as in ``apply(_:maxLearners:)``.
-  package mutating func follow(_ entry: Entry, maxLearners: Int) {
+  public mutating func follow(_ entry: Entry, maxLearners: Int) {
     switch entry.kind {
     case .configurationChange:
       guard let change = try? ConfChange(decoding: entry.data) else { return }

@@ -1,16 +1,16 @@
-package import Base
-package import RaftActor
+public import Base
+public import RaftActor
 
 /// One member of the cluster, as the log describes it. Field names are those of etcd's JSON.
-package struct MemberRecord: Codable, Equatable, Sendable {
-  package var id: MemberID
-  package var peerURLs: [String]
+public struct MemberRecord: Codable, Equatable, Sendable {
+  public var id: MemberID
+  public var peerURLs: [String]
   /// Empty until the member has started and published itself.
-  package var name: String
-  package var clientURLs: [String]
-  package var isLearner: Bool
+  public var name: String
+  public var clientURLs: [String]
+  public var isLearner: Bool
 
-  package init(
+  public init(
     id: MemberID, peerURLs: [String], name: String = "", clientURLs: [String] = [],
     isLearner: Bool = false
   ) {
@@ -23,7 +23,7 @@ package struct MemberRecord: Codable, Equatable, Sendable {
 }
 
 /// Why a membership change has no effect. The texts are etcd's.
-package enum MembershipError: Error, Equatable, Sendable, CustomStringConvertible {
+public enum MembershipError: Error, Equatable, Sendable, CustomStringConvertible {
   case idRemoved
   case idExists
   case idNotFound
@@ -33,7 +33,7 @@ package enum MembershipError: Error, Equatable, Sendable, CustomStringConvertibl
   /// The entry's context does not describe a member: nothing in the cluster writes such an entry.
   case malformed(String)
 
-  package var description: String {
+  public var description: String {
     switch self {
     case .idRemoved: "membership: ID removed"
     case .idExists: "membership: ID exists"
@@ -47,31 +47,31 @@ package enum MembershipError: Error, Equatable, Sendable, CustomStringConvertibl
 }
 
 /// What the log last said about going back to an older release.
-package struct DowngradeInfo: Equatable, Sendable {
-  package let isEnabled: Bool
+public struct DowngradeInfo: Equatable, Sendable {
+  public let isEnabled: Bool
   /// `X.Y.Z`, or empty while none is under way.
-  package let targetVersion: String
+  public let targetVersion: String
 
-  package init(isEnabled: Bool, targetVersion: String) {
+  public init(isEnabled: Bool, targetVersion: String) {
     self.isEnabled = isEnabled
     self.targetVersion = isEnabled ? targetVersion : ""
   }
 }
 
 /// Who belongs to the cluster: a state machine fed by the log, equal on every member.
-package struct Membership: Equatable, Sendable {
+public struct Membership: Equatable, Sendable {
   /// Ascending by id.
-  package private(set) var members: [MemberRecord] = []
+  public private(set) var members: [MemberRecord] = []
   /// Ids that may never come back, ascending.
-  package private(set) var removed: [MemberID] = []
+  public private(set) var removed: [MemberID] = []
   /// `X.Y.Z`, or nil while no leader has decided it.
-  package var clusterVersion: String?
+  public var clusterVersion: String?
   /// nil while nobody ever asked for one.
-  package var downgrade: DowngradeInfo?
+  public var downgrade: DowngradeInfo?
 
-  package init() {}
+  public init() {}
 
-  package init(
+  public init(
     members: [MemberRecord], removed: [MemberID], clusterVersion: String?,
     downgrade: DowngradeInfo? = nil
   ) {
@@ -81,12 +81,12 @@ package struct Membership: Equatable, Sendable {
     self.downgrade = downgrade
   }
 
-  package subscript(id id: MemberID) -> MemberRecord? {
+  public subscript(id id: MemberID) -> MemberRecord? {
     members.first { $0.id == id }
   }
 
   /// What Raft needs to know of the members.
-  package var confState: ConfState {
+  public var confState: ConfState {
     ConfState(
       voters: members.filter { !$0.isLearner }.map(\.id),
       learners: members.filter(\.isLearner).map(\.id))
@@ -96,7 +96,7 @@ package struct Membership: Equatable, Sendable {
   ///
   /// - Parameter maxLearners: cap on learners; must be equal on all members.
   /// - Throws: why the change is void; the caller passes a change with node id 0 to Raft then.
-  package mutating func apply(
+  public mutating func apply(
     _ change: ConfChange, maxLearners: Int
   ) throws(MembershipError) {
     guard !removed.contains(change.nodeID) else { throw .idRemoved }
@@ -126,7 +126,7 @@ package struct Membership: Equatable, Sendable {
   }
 
   /// Takes over who votes and who only learns, for the members that are known.
-  package mutating func reconcile(_ state: ConfState) {
+  public mutating func reconcile(_ state: ConfState) {
     for position in members.indices {
       if state.voters.contains(members[position].id) { members[position].isLearner = false }
       if state.learners.contains(members[position].id) { members[position].isLearner = true }
@@ -134,7 +134,7 @@ package struct Membership: Equatable, Sendable {
   }
 
   /// Records what a member published about itself. An unknown member is ignored: it was removed.
-  package mutating func publish(id: MemberID, name: String, clientURLs: [String]) {
+  public mutating func publish(id: MemberID, name: String, clientURLs: [String]) {
     guard let position = position(of: id) else { return }
     members[position].name = name
     members[position].clientURLs = clientURLs

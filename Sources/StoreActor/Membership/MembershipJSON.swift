@@ -1,18 +1,18 @@
-package import Base
+public import Base
 import FoundationEssentials
 
 /// The JSON context of a membership change.
-package struct MemberContext: Equatable, Sendable {
-  package let record: MemberRecord
+public struct MemberContext: Equatable, Sendable {
+  public let record: MemberRecord
   /// Tells a promotion from an addition: the kind of change is the same.
-  package let isPromote: Bool
+  public let isPromote: Bool
 
-  package init(record: MemberRecord, isPromote: Bool = false) {
+  public init(record: MemberRecord, isPromote: Bool = false) {
     self.record = record
     self.isPromote = isPromote
   }
 
-  package init(decoding json: Bytes) throws(MembershipError) {
+  public init(decoding json: Bytes) throws(MembershipError) {
     do {
       let decoded = try JSONDecoder().decode(Wire.self, from: Data(json))
       record = decoded.record
@@ -22,7 +22,7 @@ package struct MemberContext: Equatable, Sendable {
     }
   }
 
-  package func encoded() -> Bytes {
+  public func encoded() -> Bytes {
     MemberRecord.json(
       id: record.id, peerURLs: isPromote ? nil : record.peerURLs, name: record.name,
       clientURLs: record.clientURLs, isLearner: record.isLearner, isPromote: isPromote)
@@ -46,13 +46,13 @@ package struct MemberContext: Equatable, Sendable {
 
 extension MemberRecord {
   /// etcd's JSON of a member: empty fields left out, the id a decimal number.
-  package func encodedJSON() -> Bytes {
+  public func encodedJSON() -> Bytes {
     Self.json(
       id: id, peerURLs: peerURLs, name: name, clientURLs: clientURLs, isLearner: isLearner,
       isPromote: false)
   }
 
-  package init(decodingJSON json: Bytes) throws(MembershipError) {
+  public init(decodingJSON json: Bytes) throws(MembershipError) {
     self = try MemberContext(decoding: json).record
   }
 
@@ -71,12 +71,12 @@ extension MemberRecord {
 
 extension DowngradeInfo {
   /// etcd's JSON.
-  package func encodedJSON() -> Bytes {
+  public func encodedJSON() -> Bytes {
     Bytes(
       "{\"target-version\":\(JSONText.string(targetVersion)),\"enabled\":\(isEnabled)}".utf8)
   }
 
-  package init(decodingJSON json: Bytes) throws {
+  public init(decodingJSON json: Bytes) throws {
     let wire = try JSONDecoder().decode(Wire.self, from: Data(json))
     self.init(isEnabled: wire.enabled ?? false, targetVersion: wire.targetVersion ?? "")
   }
@@ -94,7 +94,7 @@ extension DowngradeInfo {
 
 /// The membership as etcd's old v2 store: what 3.4 to 3.6 members want beside a snapshot.
 extension Membership {
-  package func v2StoreJSON() -> Bytes {
+  public func v2StoreJSON() -> Bytes {
     var children = members.map { member in
       let id = member.id.hex
       var raft = "{\"peerURLs\":\(JSONText.array(member.peerURLs))"
@@ -120,7 +120,7 @@ extension Membership {
   }
 
   /// Reads the membership out of a v2 store. Nodes of other kinds are ignored.
-  package init(decodingV2Store json: Bytes) throws(MembershipError) {
+  public init(decodingV2Store json: Bytes) throws(MembershipError) {
     do {
       let store = try JSONDecoder().decode(V2Store.self, from: Data(json))
       let tree = store.root.children?["0"]?.children ?? [:]
@@ -154,11 +154,11 @@ extension Membership {
 }
 
 /// What a member publishes about itself in the v2 form.
-package struct V2Attributes: Decodable, Sendable {
-  package var name: String?
-  package var clientURLs: [String]?
+public struct V2Attributes: Decodable, Sendable {
+  public var name: String?
+  public var clientURLs: [String]?
 
-  package init(decoding json: Bytes) throws(MembershipError) {
+  public init(decoding json: Bytes) throws(MembershipError) {
     do {
       self = try JSONDecoder().decode(V2Attributes.self, from: Data(json))
     } catch {

@@ -1,8 +1,8 @@
-package import Base
+public import Base
 import Glibc
 
 /// Keys selected by `key` and `range_end`, by etcd's rule for every request that takes a range.
-package enum KeyRange: Hashable, Sendable {
+public enum KeyRange: Hashable, Sendable {
   /// `range_end` empty: exactly this key.
   case single(Bytes)
   /// `start <= key < end`; empty when `end <= start`.
@@ -10,7 +10,7 @@ package enum KeyRange: Hashable, Sendable {
   /// `range_end` is one zero byte: every key from `start` on.
   case from(Bytes)
 
-  package init(key: Bytes, rangeEnd: Bytes) {
+  public init(key: Bytes, rangeEnd: Bytes) {
     if rangeEnd.isEmpty {
       self = .single(key)
     } else if rangeEnd == [0] {
@@ -20,14 +20,14 @@ package enum KeyRange: Hashable, Sendable {
     }
   }
 
-  package var start: Bytes {
+  public var start: Bytes {
     switch self {
     case .single(let key), .from(let key): key
     case .span(let start, _): start
     }
   }
 
-  package func contains(_ key: Bytes) -> Bool {
+  public func contains(_ key: Bytes) -> Bool {
     switch self {
     case .single(let single): key == single
     case .from(let start): !key.precedes(start)
@@ -38,10 +38,10 @@ package enum KeyRange: Hashable, Sendable {
 
 extension Array where Element == UInt8 {
   /// Unsigned byte order: the order of keys.
-  package func precedes(_ other: Bytes) -> Bool { compare(other) < 0 }
+  public func precedes(_ other: Bytes) -> Bool { compare(other) < 0 }
 
   /// Negative, zero or positive, like `memcmp` with the shorter array first on a tie.
-  package func compare(_ other: Bytes) -> Int {
+  public func compare(_ other: Bytes) -> Int {
     withUnsafeBytes { left in
       other.withUnsafeBytes { right in
         let common = Swift.min(left.count, right.count)

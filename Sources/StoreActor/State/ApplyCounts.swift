@@ -1,19 +1,19 @@
 import EtcdAPI
 
 /// Operations applied, for the metrics. Those of transactions count one by one.
-package struct ApplyCounts: Sendable {
-  package var ranges: UInt64 = 0
-  package var puts: UInt64 = 0
+public struct ApplyCounts: Sendable {
+  public var ranges: UInt64 = 0
+  public var puts: UInt64 = 0
   /// Of keys and values that were put.
-  package var putBytes = 0
-  package var deletes: UInt64 = 0
+  public var putBytes = 0
+  public var deletes: UInt64 = 0
   /// Transactions of more than one operation.
-  package var txns: UInt64 = 0
-  package var revokes: UInt64 = 0
+  public var txns: UInt64 = 0
+  public var revokes: UInt64 = 0
   /// Renewed by this member as leader.
-  package var renewals: UInt64 = 0
+  public var renewals: UInt64 = 0
   /// Seconds to live of the leases that were granted.
-  package var grantedTTLs: [Int64] = []
+  public var grantedTTLs: [Int64] = []
 
   mutating func countPut(key: Int, value: Int) {
     puts += 1

@@ -1,24 +1,24 @@
-package import Base
+public import Base
 
 /// The production ``RecordStore``: LMDB under the buffers that are on their way into it.
 ///
 /// A file that cannot be read ends the process: an answer made up without it would be a lie.
-package struct DiskRecords: RecordStore {
-  package let buffers: BufferedRecordStore
+public struct DiskRecords: RecordStore {
+  public let buffers: BufferedRecordStore
   private let failed: @Sendable (BackendError) -> Never
 
-  package init(buffers: BufferedRecordStore, failed: @escaping @Sendable (BackendError) -> Never) {
+  public init(buffers: BufferedRecordStore, failed: @escaping @Sendable (BackendError) -> Never) {
     self.buffers = buffers
     self.failed = failed
   }
 
-  package mutating func append(_ revision: Revision, isTombstone: Bool, record: Bytes) {
+  public mutating func append(_ revision: Revision, isTombstone: Bool, record: Bytes) {
     buffers.append(revision, isTombstone: isTombstone, record)
   }
 
-  package func record(at revision: Revision) -> Bytes { withRecord(at: revision) { Bytes($0) } }
+  public func record(at revision: Revision) -> Bytes { withRecord(at: revision) { Bytes($0) } }
 
-  package func withRecord<Result>(
+  public func withRecord<Result>(
     at revision: Revision, _ body: (UnsafeRawBufferPointer) -> Result
   ) -> Result {
     do throws(BackendError) {
@@ -29,7 +29,7 @@ package struct DiskRecords: RecordStore {
     preconditionFailure("the index knows \(revision), the store does not")
   }
 
-  package func forEachRecord(
+  public func forEachRecord(
     from first: Revision, through last: Revision, reading part: RecordPart,
     _ body: (Revision, Bool, UnsafeRawBufferPointer) -> Bool
   ) {
@@ -42,7 +42,7 @@ package struct DiskRecords: RecordStore {
     }
   }
 
-  package mutating func remove(_ revision: Revision, isTombstone: Bool) {
+  public mutating func remove(_ revision: Revision, isTombstone: Bool) {
     buffers.remove(revision)
   }
 }

@@ -1,9 +1,9 @@
-package import EtcdAPI
+public import EtcdAPI
 
 // Which answer clients get for each refusal of the store: the one place where they are matched.
 
 extension EtcdError {
-  package init(_ error: KVError) {
+  public init(_ error: KVError) {
     self =
       switch error {
       case .keyNotProvided: .keyNotProvided
@@ -19,7 +19,7 @@ extension EtcdError {
       }
   }
 
-  package init(_ error: LeaseError) {
+  public init(_ error: LeaseError) {
     self =
       switch error {
       case .notFound: .leaseNotFound
@@ -29,7 +29,7 @@ extension EtcdError {
       }
   }
 
-  package init(_ error: MembershipError) {
+  public init(_ error: MembershipError) {
     self =
       switch error {
       case .idRemoved, .idNotFound: .memberNotFound

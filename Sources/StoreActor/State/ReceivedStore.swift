@@ -1,12 +1,12 @@
-package import Base
+public import Base
 import Glibc
-package import RaftActor
+public import RaftActor
 
 /// A store file that a leader has sent, on its way to take the place of this member's store.
 ///
 /// It is examined before Raft hears of it: once the log names a received snapshot as its base, there is
 /// no way back to the old store.
-package enum ReceivedStore {
+public enum ReceivedStore {
   private static let membersSuffix = ".members"
 
   /// Checks that the file is whole and is what its message says, and puts beside it what the message
@@ -15,7 +15,7 @@ package enum ReceivedStore {
   /// Members before 3.6 keep the truth about the membership in the message. Reads the whole file: not
   /// on the loop.
   /// - Throws: what is wrong with it, as text for the log.
-  package static func examine(_ path: String, _ snapshot: Snapshot) throws {
+  public static func examine(_ path: String, _ snapshot: Snapshot) throws {
     try check(path, endsAt: snapshot.metadata.index)
     guard let told = try? Membership(decodingV2Store: snapshot.data), told.isLegacy else { return }
     let file = try OwnedFile(path: path + membersSuffix, flags: O_RDWR | O_CREAT | O_TRUNC)
@@ -26,7 +26,7 @@ package enum ReceivedStore {
   }
 
   /// Checks that the file is whole and holds the store as of that entry.
-  package static func check(_ path: String, endsAt index: LogIndex) throws {
+  public static func check(_ path: String, endsAt index: LogIndex) throws {
     let held = try SnapshotFile.inspect(path).consistentIndex
     guard held == index else { throw Mismatch(path: path, holds: held, says: index) }
   }
@@ -58,13 +58,13 @@ package enum ReceivedStore {
   }
 
   /// Installs the file. BACKEND thread, or before the member has threads.
-  package static func install(
+  public static func install(
     _ path: String, into backend: Backend
   ) throws(BackendError) -> SnapshotContents {
     try backend.installSnapshot(path: path, overrides: try overrides(path))
   }
 
-  package static func remove(_ path: String) {
+  public static func remove(_ path: String) {
     unlink(path)
     unlink(path + membersSuffix)
   }
@@ -73,7 +73,7 @@ package enum ReceivedStore {
 extension SnapshotOverrides {
   /// Puts a membership in the place of the one that the tables hold. A version that the membership does
   /// not know stays.
-  package mutating func replaceMembership(_ membership: Membership) {
+  public mutating func replaceMembership(_ membership: Membership) {
     clear(.members)
     clear(.membersRemoved)
     for write in membership.tableWrites {
@@ -84,7 +84,7 @@ extension SnapshotOverrides {
 
 extension Membership {
   /// It was written by a cluster whose store tables may be stale.
-  package var isLegacy: Bool {
+  public var isLegacy: Bool {
     clusterVersion.map { $0.hasPrefix("3.4") || $0.hasPrefix("3.5") } ?? false
   }
 }

@@ -1,88 +1,88 @@
-package import Base
-package import EtcdAPI
-package import RaftActor
+public import Base
+public import EtcdAPI
+public import RaftActor
 import SwiftProtobuf
 
 /// What the store answers to a request that waits under `id`.
-package struct StoreReply: Sendable {
-  package enum Outcome: Sendable {
+public struct StoreReply: Sendable {
+  public enum Outcome: Sendable {
     /// An encoded response message.
     case message(Bytes)
     case failure(EtcdError)
   }
 
-  package var id: UInt64
-  package var outcome: Outcome
+  public var id: UInt64
+  public var outcome: Outcome
   /// What follows the bytes of `outcome`'s message: a long one comes in the pieces that it was made
   /// from, uncopied.
-  package var rest: ArraySlice<Bytes> = []
+  public var rest: ArraySlice<Bytes> = []
 
-  package init(id: UInt64, outcome: Outcome) {
+  public init(id: UInt64, outcome: Outcome) {
     self.id = id
     self.outcome = outcome
   }
 
-  package init(id: UInt64, pieces: [Bytes]) {
+  public init(id: UInt64, pieces: [Bytes]) {
     self.init(id: id, outcome: .message(pieces.first ?? []))
     rest = pieces.dropFirst()
   }
 }
 
 /// A change of a table other than `key`, to be committed with the entry that made it.
-package struct TableWrite: Sendable {
-  package var bucket: BackendBucket
-  package var key: Bytes
+public struct TableWrite: Sendable {
+  public var bucket: BackendBucket
+  public var key: Bytes
   /// nil deletes.
-  package var value: Bytes?
+  public var value: Bytes?
 }
 
 /// A compaction that is in force.
-package struct AcceptedCompaction: Equatable, Sendable {
-  package var revision: Int64
+public struct AcceptedCompaction: Equatable, Sendable {
+  public var revision: Int64
   /// The limit before, if everything below it was gone already.
-  package var completedBefore: Int64?
+  public var completedBefore: Int64?
 }
 
 /// An answer to `id` that is not complete yet.
-package struct DeferredReply: Sendable {
-  package var id: UInt64 = 0
-  package var txn: DeferredTxn
+public struct DeferredReply: Sendable {
+  public var id: UInt64 = 0
+  public var txn: DeferredTxn
   /// With the term of the entry.
-  package let encoder: ResponseEncoder
+  public let encoder: ResponseEncoder
 }
 
 /// What applying one entry leaves to be done. The owner keeps one and empties it after each entry.
-package struct ApplyOutput: Sendable {
+public struct ApplyOutput: Sendable {
   /// Answers to callers of this member.
-  package var replies: [StoreReply] = []
+  public var replies: [StoreReply] = []
   /// Changes of at most one revision, for watchers.
-  package var effects = ApplyEffects()
-  package var writes: [TableWrite] = []
+  public var effects = ApplyEffects()
+  public var writes: [TableWrite] = []
   /// A membership change to tell Raft of; node id 0 if it was refused.
-  package var configurationChange: ConfChange?
-  package var membershipChanged = false
-  package var alarmsChanged = false
+  public var configurationChange: ConfChange?
+  public var membershipChanged = false
+  public var alarmsChanged = false
   /// This member's own quota is exceeded: it must raise the alarm.
-  package var exceedsQuota = false
-  package var compacted: AcceptedCompaction?
+  public var exceedsQuota = false
+  public var compacted: AcceptedCompaction?
   /// The caller whose reply is the last in `replies` wants to hear of it only when everything that
   /// compactions so far have made superfluous is gone.
-  package var waitsForCompaction = false
+  public var waitsForCompaction = false
   /// A transaction whose caller gets its answer when all of it is read.
-  package var deferred: DeferredReply?
-  package var revokedLease: LeaseID?
+  public var deferred: DeferredReply?
+  public var revokedLease: LeaseID?
   /// Leases whose checkpoint was taken back.
-  package var uncheckedLeases: [LeaseID] = []
+  public var uncheckedLeases: [LeaseID] = []
   /// Users, roles or tokens may be others now.
-  package var authChanged = false
-  package var tokenEvent: TokenEvent?
+  public var authChanged = false
+  public var tokenEvent: TokenEvent?
   /// What the entry asked for, if it was a request, and why it had no effect.
-  package var kind: InternalRequestEnvelope.Kind?
-  package var failure: EtcdError?
+  public var kind: InternalRequestEnvelope.Kind?
+  public var failure: EtcdError?
 
-  package init() {}
+  public init() {}
 
-  package mutating func removeAll() {
+  public mutating func removeAll() {
     replies.removeAll(keepingCapacity: true)
     effects.removeAll()
     writes.removeAll(keepingCapacity: true)
@@ -108,13 +108,13 @@ package struct ApplyOutput: Sendable {
 /// a caller waits, but for the reply and the quota alarm. Two settings take part and have to be equal on
 /// all members, as in etcd: the cap on learners, and the election timeout, of which the lessor makes the
 /// shortest TTL.
-package struct StateMachine<Records: RecordStore> {
-  package struct Settings: Sendable {
-    package var member: MemberID
-    package var cluster: ClusterID
-    package var maxLearners: Int
+public struct StateMachine<Records: RecordStore> {
+  public struct Settings: Sendable {
+    public var member: MemberID
+    public var cluster: ClusterID
+    public var maxLearners: Int
 
-    package init(member: MemberID, cluster: ClusterID, maxLearners: Int) {
+    public init(member: MemberID, cluster: ClusterID, maxLearners: Int) {
       self.member = member
       self.cluster = cluster
       self.maxLearners = maxLearners
@@ -122,33 +122,33 @@ package struct StateMachine<Records: RecordStore> {
   }
 
   /// The log holds something that this version cannot apply: going on would let members diverge.
-  package struct UnknownEntry: Error, CustomStringConvertible {
-    package let index: LogIndex
-    package let reason: String
+  public struct UnknownEntry: Error, CustomStringConvertible {
+    public let index: LogIndex
+    public let reason: String
 
-    package var description: String {
+    public var description: String {
       "log entry \(index) cannot be applied by this version of apus: \(reason). "
         + "The member stops here rather than hold other data than the rest of the cluster; "
         + "run a version that knows this request"
     }
   }
 
-  package let settings: Settings
-  package var kv: KeyValueMachine<Records>
-  package var lessor: Lessor
-  package internal(set) var alarms: AlarmSet
-  package internal(set) var membership: Membership
-  package internal(set) var auth: AuthState
+  public let settings: Settings
+  public var kv: KeyValueMachine<Records>
+  public var lessor: Lessor
+  public internal(set) var alarms: AlarmSet
+  public internal(set) var membership: Membership
+  public internal(set) var auth: AuthState
   /// The last entry applied, and its term.
-  package private(set) var applied: LogIndex
-  package private(set) var appliedTerm: Term
+  public private(set) var applied: LogIndex
+  public private(set) var appliedTerm: Term
   private let callerBits: UInt64
   /// What was applied since they were last taken.
   var counts = ApplyCounts()
   /// Monotonic nanoseconds of the entry under way; only a leader's lease clocks read it.
   private(set) var clock: UInt64 = 0
 
-  package init(
+  public init(
     settings: Settings, kv: KeyValueMachine<Records>, lessor: Lessor, alarms: AlarmSet,
     membership: Membership, auth: AuthState = AuthState(), applied: LogIndex, appliedTerm: Term
   ) {
@@ -169,7 +169,7 @@ package struct StateMachine<Records: RecordStore> {
   ///   - now: monotonic nanoseconds, from which a leader counts granted leases down.
   ///   - hasSpace: whether this member's own quota allows `cost` more bytes.
   /// - Throws: ``UnknownEntry``: the member must stop.
-  package mutating func apply(
+  public mutating func apply(
     _ entry: Entry, now: UInt64, hasSpace: (Int64) -> Bool, output: inout ApplyOutput
   ) throws {
     clock = now
@@ -185,13 +185,13 @@ package struct StateMachine<Records: RecordStore> {
     }
   }
 
-  package mutating func takeCounts() -> ApplyCounts {
+  public mutating func takeCounts() -> ApplyCounts {
     defer { counts = ApplyCounts() }
     return counts
   }
 
   /// A header with everything that this member knows, at the given revision.
-  package func header(revision: Int64? = nil) -> Etcdserverpb_ResponseHeader {
+  public func header(revision: Int64? = nil) -> Etcdserverpb_ResponseHeader {
     .with {
       $0.clusterID = settings.cluster
       $0.memberID = settings.member
@@ -200,7 +200,7 @@ package struct StateMachine<Records: RecordStore> {
     }
   }
 
-  package var responseEncoder: ResponseEncoder {
+  public var responseEncoder: ResponseEncoder {
     ResponseEncoder(
       clusterID: settings.cluster, memberID: settings.member, raftTerm: appliedTerm)
   }
@@ -332,7 +332,7 @@ extension InternalRequestEnvelope {
 
 extension Membership {
   /// The tables that hold a membership, as etcd names and fills them.
-  package var tableWrites: [TableWrite] {
+  public var tableWrites: [TableWrite] {
     var writes = members.map {
       TableWrite(bucket: .members, key: Bytes($0.id.hex.utf8), value: $0.encodedJSON())
     }

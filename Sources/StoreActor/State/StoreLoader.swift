@@ -1,14 +1,14 @@
-package import Base
+public import Base
 import EtcdAPI
-package import RaftActor
+public import RaftActor
 import SwiftProtobuf
 
 /// Takes up the state that the store's file holds: at start, and after a snapshot was installed.
-package enum StoreLoader {
-  package enum LoadError: Error, CustomStringConvertible {
+public enum StoreLoader {
+  public enum LoadError: Error, CustomStringConvertible {
     case unreadable(table: String, reason: String)
 
-    package var description: String {
+    public var description: String {
       switch self {
       case .unreadable(let table, let reason):
         "table \(table) of the store cannot be read (\(reason)). Stop this member, remove its data "
@@ -24,7 +24,7 @@ package enum StoreLoader {
   ///   - position: where the log begins. If the store ends there, its configuration is the truth: the
   ///     file of a sender before 3.6 may still call a promoted member a learner.
   ///   - term: of the last applied entry, if the file does not say (etcd 3.4).
-  package static func load(
+  public static func load(
     backend: Backend, settings: StateMachine<DiskRecords>.Settings, lessor: Lessor,
     legacyMembership: Bytes = [], position: SnapshotMetadata = SnapshotMetadata(), term: Term = 0,
     failed: @escaping @Sendable (BackendError) -> Never

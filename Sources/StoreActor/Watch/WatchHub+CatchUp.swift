@@ -1,8 +1,8 @@
-package import Base
+public import Base
 
 extension WatchHub {
   /// Whether any watcher is behind, blocked ones included.
-  package var hasUnsynced: Bool { laggingCount > 0 }
+  public var hasUnsynced: Bool { laggingCount > 0 }
 
   /// The next slice of history to read, or nil if no watcher that is behind can take events now.
   ///
@@ -14,7 +14,7 @@ extension WatchHub {
   /// - Parameters:
   ///   - limit: most watchers in one pass; at most `WatchLimits.watchersPerPassMax`.
   ///   - revisionLimit: most revisions; at most `WatchLimits.revisionsPerPassMax`.
-  package mutating func nextCatchUp(
+  public mutating func nextCatchUp(
     limit: Int = .max, revisionLimit: Int64 = .max
   ) -> CatchUpRequest? {
     guard laggingCount > 0 else { return nil }
@@ -52,7 +52,7 @@ extension WatchHub {
   ///   - through: last revision read, inclusive; at most `request.through`.
   ///   - storeRevision: the store's revision when the slice was read: the header of its batches.
   ///   - previous: as for `notify`.
-  package mutating func catchUp(
+  public mutating func catchUp(
     _ request: CatchUpRequest, changes: [Change], through: Int64, storeRevision: Int64,
     previous: (Change) -> Bytes?
   ) {

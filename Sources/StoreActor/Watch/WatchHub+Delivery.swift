@@ -1,4 +1,4 @@
-package import Base
+public import Base
 
 /// One change on its way to its watchers: each wire form is made on first use, then shared.
 struct PreparedChange {
@@ -41,7 +41,7 @@ extension WatchHub {
   ///   - revision: greater than `currentRevision`.
   ///   - previous: the encoded key-value before a change, nil if there was none or it is compacted.
   ///     Asked at most once per change, and only if a watcher that takes the change wants it.
-  package mutating func notify(
+  public mutating func notify(
     _ changes: [Change], revision: Int64, previous: (Change) -> Bytes?
   ) {
     precondition(revision > currentRevision, "revision announced twice")
@@ -70,7 +70,7 @@ extension WatchHub {
 
   /// The whole store was replaced (snapshot from the leader): every watcher continues from history
   /// at its own next revision. Nothing is replayed, nothing skipped.
-  package mutating func storeRestored(currentRevision new: Int64, compactRevision: Int64) {
+  public mutating func storeRestored(currentRevision new: Int64, compactRevision: Int64) {
     let last = currentRevision
     currentRevision = new
     for slot in watchers.indices where watchers[slot].isLive && watchers[slot].isSynced {

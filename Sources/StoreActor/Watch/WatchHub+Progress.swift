@@ -3,20 +3,20 @@ import Base
 extension WatchHub {
   /// Answers a WatchProgressRequest: one report for the whole stream if all its watchers are
   /// synced and have reached their start revisions; otherwise nothing, also later.
-  package mutating func requestProgress(stream id: StreamID) {
+  public mutating func requestProgress(stream id: StreamID) {
     guard let position = streamPosition(id), isCaughtUp(position) else { return }
     report(.progress(watchID: -1, revision: currentRevision), on: position)
   }
 
   /// A tick of every stream's progress timer: see `progressTick(stream:)`.
-  package mutating func progressTick() {
+  public mutating func progressTick() {
     for position in streams.indices where streams[position].isOpen { tick(position) }
   }
 
   /// A tick of one stream's progress timer. Each watcher that opted in and had no events since the
   /// last tick is told the current revision, if it is synced and has reached its start. A stream
   /// that takes no events gets no reports either.
-  package mutating func progressTick(stream id: StreamID) {
+  public mutating func progressTick(stream id: StreamID) {
     if let position = streamPosition(id) { tick(position) }
   }
 

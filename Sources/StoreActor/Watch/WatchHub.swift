@@ -9,9 +9,9 @@ import Base
 /// A watcher is *synced* when everything it wants up to `currentRevision` has been queued, else
 /// *lagging*: then its `next` revision is the only source of what it gets from history. Nothing is
 /// ever skipped: a watcher that needs compacted history ends with the compact revision.
-package struct WatchHub: Sendable {
+public struct WatchHub: Sendable {
   /// Chosen by the owner of the streams; never reused while open.
-  package typealias StreamID = UInt64
+  public typealias StreamID = UInt64
 
   /// One client stream. Index positions in `queue` are stable between two `takeOutput` calls.
   struct Stream: Sendable {
@@ -64,10 +64,10 @@ package struct WatchHub: Sendable {
     var batchPosition = 0
   }
 
-  package let limits: WatchLimits
+  public let limits: WatchLimits
   /// The last revision announced.
-  package internal(set) var currentRevision: Int64
-  package internal(set) var compactRevision: Int64
+  public internal(set) var currentRevision: Int64
+  public internal(set) var compactRevision: Int64
 
   var streams: [Stream] = []
   private var freeStreams: [Int] = []
@@ -88,13 +88,13 @@ package struct WatchHub: Sendable {
   /// - Parameters:
   ///   - currentRevision: the store's revision; the next one announced is one higher.
   ///   - compactRevision: the store's compacted revision, 0 or less if none.
-  package init(currentRevision: Int64, compactRevision: Int64, limits: WatchLimits = .init()) {
+  public init(currentRevision: Int64, compactRevision: Int64, limits: WatchLimits = .init()) {
     self.currentRevision = currentRevision
     self.compactRevision = compactRevision
     self.limits = limits
   }
 
-  package var statistics: WatchStatistics {
+  public var statistics: WatchStatistics {
     WatchStatistics(
       streams: streamSlots.count, watchers: index.count, slowWatchers: laggingCount,
       pendingEvents: pendingEvents, eventsDelivered: eventsDelivered)
@@ -102,7 +102,7 @@ package struct WatchHub: Sendable {
 
   // MARK: Streams
 
-  package mutating func openStream(id: StreamID) {
+  public mutating func openStream(id: StreamID) {
     precondition(streamSlots[id] == nil, "watch stream opened twice")
     let slot = freeStreams.popLast() ?? streams.count
     if slot == streams.count {
@@ -114,7 +114,7 @@ package struct WatchHub: Sendable {
   }
 
   /// Ends every watcher of the stream and drops what is queued for it. Unknown ids are ignored.
-  package mutating func closeStream(id: StreamID) {
+  public mutating func closeStream(id: StreamID) {
     guard let position = streamSlots.removeValue(forKey: id) else { return }
     let stream = streams[position]
     // In id order: removals shape the order in which the remaining watchers are matched.
@@ -128,12 +128,12 @@ package struct WatchHub: Sendable {
   }
 
   /// The stream takes no more events for now (full window or queue). Its watchers fall behind.
-  package mutating func streamBlocked(id: StreamID) {
+  public mutating func streamBlocked(id: StreamID) {
     if let slot = streamSlots[id] { streams[slot].isBlocked = true }
   }
 
   /// The stream takes events again; watchers that fell behind are served by the next catch-ups.
-  package mutating func streamReady(id: StreamID) {
+  public mutating func streamReady(id: StreamID) {
     if let slot = streamSlots[id] { streams[slot].isBlocked = false }
   }
 
@@ -144,7 +144,7 @@ package struct WatchHub: Sendable {
   ///
   /// - Parameter refusal: the reason of a failed authorization, if it failed. It is a parameter
   ///   because the check ranks between the others.
-  package mutating func create(stream id: StreamID, request: WatchCreate, refusal: String? = nil) {
+  public mutating func create(stream id: StreamID, request: WatchCreate, refusal: String? = nil) {
     guard let position = streamSlots[id] else { return }
     if request.startRevision < 0 {
       return refuse(position, "etcdserver: mvcc: required revision has been compacted")
@@ -172,7 +172,7 @@ package struct WatchHub: Sendable {
   }
 
   /// Ends a watcher, with an answer; an id that the stream does not know gets none.
-  package mutating func cancel(stream id: StreamID, watchID: Int64) {
+  public mutating func cancel(stream id: StreamID, watchID: Int64) {
     guard let position = streamSlots[id],
       let entry = streams[position].watchers.removeValue(forKey: watchID)
     else { return }
@@ -182,7 +182,7 @@ package struct WatchHub: Sendable {
 
   /// History below `revision` is gone. Lagging watchers that still need it are cancelled.
   /// To be called before any history is read that lacks it.
-  package mutating func compacted(to revision: Int64) {
+  public mutating func compacted(to revision: Int64) {
     guard revision > compactRevision else { return }
     compactRevision = revision
     guard laggingCount > 0 else { return }
@@ -195,10 +195,10 @@ package struct WatchHub: Sendable {
 
   // MARK: Output
 
-  package var hasOutput: Bool { !streamsWithOutput.isEmpty }
+  public var hasOutput: Bool { !streamsWithOutput.isEmpty }
 
   /// Removes and returns everything queued: one delivery per stream, in order within the stream.
-  package mutating func takeOutput() -> [WatchDelivery] {
+  public mutating func takeOutput() -> [WatchDelivery] {
     var deliveries: [WatchDelivery] = []
     deliveries.reserveCapacity(streamsWithOutput.count)
     for position in streamsWithOutput {

@@ -1,12 +1,12 @@
-package import Base
+public import Base
 
 /// Turns watch outputs into encoded etcdserverpb.WatchResponse messages. Usable on any thread.
 ///
 /// Events are spliced in as they were encoded once; only the header and the watch id differ between
 /// the watchers of a key, and the header of successive outputs is mostly the same.
-package struct WatchResponseEncoder: Sendable {
+public struct WatchResponseEncoder: Sendable {
   /// etcd's limit for requests of the default size: 1.5 MiB + 512 KiB.
-  package static let fragmentBytesDefault = 2 << 20
+  public static let fragmentBytesDefault = 2 << 20
 
   /// Fields 1 and 2 of every header.
   private let identity: Bytes
@@ -19,7 +19,7 @@ package struct WatchResponseEncoder: Sendable {
   private var headBytesMax: Int { identity.count + 48 }
 
   /// - Parameter fragmentBytes: size from which a response is cut, if its watcher allows it.
-  package init(
+  public init(
     cluster: ClusterID, member: MemberID, fragmentBytes: Int = Self.fragmentBytesDefault
   ) {
     var writer = ProtobufWriter(reserving: 22)
@@ -31,7 +31,7 @@ package struct WatchResponseEncoder: Sendable {
   }
 
   /// All messages of a stream's outputs.
-  package mutating func framed(_ delivery: WatchDelivery, term: Term) -> FramedMessages {
+  public mutating func framed(_ delivery: WatchDelivery, term: Term) -> FramedMessages {
     var messages = FramedMessages(
       expected: delivery.eventBytes + delivery.outputs.count * headBytesMax)
     for output in delivery.outputs { frame(output, term: term, into: &messages) }
@@ -40,7 +40,7 @@ package struct WatchResponseEncoder: Sendable {
 
   /// Appends the messages of one output: one, or several if it is a batch to be cut.
   /// - Parameter term: the Raft term for the header.
-  package mutating func frame(
+  public mutating func frame(
     _ output: WatchOutput, term: Term, into messages: inout FramedMessages
   ) {
     if output.headerRevision != headerRevision || term != headerTerm {

@@ -1,24 +1,24 @@
-package import Base
+public import Base
 
 /// What a client asks for when it creates a watcher (etcdserverpb.WatchCreateRequest).
-package struct WatchCreate: Sendable {
+public struct WatchCreate: Sendable {
   /// Empty means the one-byte key `\0`.
-  package var key: Bytes
+  public var key: Bytes
   /// As received: empty = exactly `key`, one zero byte = everything from `key` on.
-  package var rangeEnd: Bytes
+  public var rangeEnd: Bytes
   /// First revision wanted; 0 = only what happens after the creation.
-  package var startRevision: Int64
-  package var progressNotify: Bool
+  public var startRevision: Int64
+  public var progressNotify: Bool
   /// Filter NOPUT.
-  package var noPut: Bool
+  public var noPut: Bool
   /// Filter NODELETE.
-  package var noDelete: Bool
-  package var prevKV: Bool
+  public var noDelete: Bool
+  public var prevKV: Bool
   /// 0 = the hub picks the stream's next free number.
-  package var watchID: Int64
-  package var fragment: Bool
+  public var watchID: Int64
+  public var fragment: Bool
 
-  package init(
+  public init(
     key: Bytes, rangeEnd: Bytes = [], startRevision: Int64 = 0, progressNotify: Bool = false,
     noPut: Bool = false, noDelete: Bool = false, prevKV: Bool = false, watchID: Int64 = 0,
     fragment: Bool = false
@@ -44,14 +44,14 @@ package struct WatchCreate: Sendable {
 
 /// One change in one wire form (with or without the previous key-value), encoded once and shared
 /// by every watcher that wants this form, on any thread.
-package final class WatchEvent: Sendable {
-  package let change: Change
+public final class WatchEvent: Sendable {
+  public let change: Change
   /// The encoded mvccpb.KeyValue before the change, if asked for and still known.
-  package let previous: Bytes?
+  public let previous: Bytes?
   /// Field 11 of a WatchResponse, tag and length included: ready to splice.
-  package let encoded: Bytes
+  public let encoded: Bytes
 
-  package init(change: Change, previous: Bytes?) {
+  public init(change: Change, previous: Bytes?) {
     self.change = change
     self.previous = previous
     let isDelete = change.kind == .delete
@@ -72,21 +72,21 @@ package final class WatchEvent: Sendable {
 }
 
 /// Events of one watcher that travel in one response: whole revisions, in order.
-package struct WatchBatch: Sendable {
-  package let watchID: Int64
+public struct WatchBatch: Sendable {
+  public let watchID: Int64
   /// `header.revision`: the last event's revision when live, the store's when read from history.
-  package internal(set) var headerRevision: Int64
-  package internal(set) var events: [WatchEvent]
+  public internal(set) var headerRevision: Int64
+  public internal(set) var events: [WatchEvent]
   /// Distinct revisions among `events`.
-  package internal(set) var revisionCount: Int
+  public internal(set) var revisionCount: Int
   /// Sum of the encoded events' sizes.
-  package internal(set) var bytes: Int
+  public internal(set) var bytes: Int
   /// The client accepts the response cut into fragments.
-  package let fragment: Bool
+  public let fragment: Bool
 }
 
 /// One answer or notification of a watch stream, in the order in which it must be sent.
-package enum WatchOutput: Sendable {
+public enum WatchOutput: Sendable {
   /// created.
   case created(watchID: Int64, revision: Int64)
   /// created + canceled with watch id -1: the creation failed.
@@ -101,20 +101,20 @@ package enum WatchOutput: Sendable {
 }
 
 /// The outputs of one stream since they were last taken.
-package struct WatchDelivery: Sendable {
-  package let stream: WatchHub.StreamID
-  package let outputs: [WatchOutput]
+public struct WatchDelivery: Sendable {
+  public let stream: WatchHub.StreamID
+  public let outputs: [WatchOutput]
   /// Sum of the encoded events' sizes.
-  package let eventBytes: Int
+  public let eventBytes: Int
 }
 
 /// A slice of history that lagging watchers need. The owner reads it and calls `catchUp`.
-package struct CatchUpRequest: Sendable {
+public struct CatchUpRequest: Sendable {
   /// First revision needed.
-  package let from: Int64
+  public let from: Int64
   /// Last revision useful in this pass, inclusive. The owner may read less, in whole revisions.
-  package let through: Int64
-  package var watcherCount: Int { watchers.count }
+  public let through: Int64
+  public var watcherCount: Int { watchers.count }
   let watchers: [WatcherReference]
 }
 
@@ -125,28 +125,28 @@ struct WatcherReference: Sendable {
 }
 
 /// Bounds of the hub's queues and passes.
-package struct WatchLimits: Sendable {
+public struct WatchLimits: Sendable {
   /// Event batches queued per stream between two `takeOutput` calls.
-  package var batchesPerStreamMax = 128
+  public var batchesPerStreamMax = 128
   /// Encoded event bytes queued per stream; passed by at most one batch.
-  package var bytesPerStreamMax = 4 << 20
+  public var bytesPerStreamMax = 4 << 20
   /// Distinct revisions merged into one response.
-  package var revisionsPerBatchMax = 1000
+  public var revisionsPerBatchMax = 1000
   /// Merging stops at this size. A single revision may be larger: it is never split here.
-  package var bytesPerBatchMax = 1 << 20
-  package var watchersPerPassMax = 512
-  package var revisionsPerPassMax: Int64 = 1000
+  public var bytesPerBatchMax = 1 << 20
+  public var watchersPerPassMax = 512
+  public var revisionsPerPassMax: Int64 = 1000
 
-  package init() {}
+  public init() {}
 }
 
-package struct WatchStatistics: Equatable, Sendable {
-  package var streams: Int
-  package var watchers: Int
+public struct WatchStatistics: Equatable, Sendable {
+  public var streams: Int
+  public var watchers: Int
   /// Watchers that read history because they are behind the current revision.
-  package var slowWatchers: Int
+  public var slowWatchers: Int
   /// Events queued in the hub and not yet taken.
-  package var pendingEvents: Int
+  public var pendingEvents: Int
   /// Events queued for watchers since the hub exists.
-  package var eventsDelivered: UInt64
+  public var eventsDelivered: UInt64
 }

@@ -1,11 +1,11 @@
 /// The cipher suites that flags may name, by Go's names.
-package enum CipherSuite {
+public enum CipherSuite {
   /// The library's name of a suite of TLS 1.2; empty for one of TLS 1.3, which cannot be chosen, and
   /// for a weak one that the library does not have any more. Nil: there is no such suite.
   static func libraryName(of name: String) -> String? { names[name] }
 
   /// Whether `name` is one that etcd knows.
-  package static func isKnown(_ name: String) -> Bool { names[name] != nil }
+  public static func isKnown(_ name: String) -> Bool { names[name] != nil }
 
   /// What is offered where nothing is chosen: forward secret suites.
   static let standard = "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES:!aNULL"

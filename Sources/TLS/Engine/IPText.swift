@@ -13,7 +13,7 @@ func ipText(_ bytes: UnsafeBufferPointer<UInt8>) -> String {
 }
 
 /// The host of `host:port` or `[v6]:port`; the text itself if it has no port.
-package func hostOfAddress(_ address: String) -> String {
+public func hostOfAddress(_ address: String) -> String {
   guard let colon = address.lastIndex(of: ":") else { return address }
   let host = address[..<colon]
   return String(host.hasPrefix("[") ? host.dropFirst().dropLast() : host)

@@ -1,17 +1,17 @@
-package import Base
+public import Base
 import COpenSSL
 
 /// What a certificate says about its owner.
-package struct TLSCertificate: Sendable, Equatable {
-  package let commonName: String
-  package let dnsNames: [String]
+public struct TLSCertificate: Sendable, Equatable {
+  public let commonName: String
+  public let dnsNames: [String]
   /// In their text form.
-  package let ipAddresses: [String]
+  public let ipAddresses: [String]
   /// Hexadecimal, as Go prints it.
-  package let serial: String
+  public let serial: String
   /// Seconds since 1970.
-  package let notAfter: Int64
-  package let der: Bytes
+  public let notAfter: Int64
+  public let der: Bytes
 
   /// - Parameter certificate: an `X509`; not kept.
   init(_ certificate: OpaquePointer) {
@@ -23,7 +23,7 @@ package struct TLSCertificate: Sendable, Equatable {
   }
 
   /// The first certificate of a PEM text; nil if there is none.
-  package init?(pem: Bytes) {
+  public init?(pem: Bytes) {
     let found = withPEM(pem) { PEM_read_bio_X509($0, nil, nil, nil) }
     guard let found else { return nil }
     defer { X509_free(found) }
@@ -32,7 +32,7 @@ package struct TLSCertificate: Sendable, Equatable {
 
   /// Whether the certificate was made out for `host`, an address or a name. As everywhere today the
   /// common name does not count.
-  package func isValid(forHost host: String) -> Bool {
+  public func isValid(forHost host: String) -> Bool {
     der.withUnsafeBytes { bytes in
       var cursor = bytes.baseAddress?.assumingMemoryBound(to: UInt8.self)
       guard let certificate = d2i_X509(nil, &cursor, bytes.count) else { return false }

@@ -3,13 +3,13 @@ import COpenSSL
 import Glibc
 
 /// Certificates, roots and rules, read and ready for any number of connections. Any thread.
-package final class TLSContext: Sendable {
-  package enum Role: Sendable, Equatable { case server, client }
+public final class TLSContext: Sendable {
+  public enum Role: Sendable, Equatable { case server, client }
 
-  package let role: Role
-  package let settings: TLSSettings
+  public let role: Role
+  public let settings: TLSSettings
   /// The own certificate; nil if none is shown.
-  package let certificate: TLSCertificate?
+  public let certificate: TLSCertificate?
   // The library's contexts count their references and may be used by all threads once they are set
   // up, which they are when `init` returns.
   nonisolated(unsafe) let pointer: OpaquePointer
@@ -18,7 +18,7 @@ package final class TLSContext: Sendable {
   /// Reads the files that `settings` name.
   ///
   /// - Throws: ``TLSError``: `open P: no such file or directory`, or what is wrong in a file.
-  package init(_ role: Role, _ settings: TLSSettings) throws(TLSError) {
+  public init(_ role: Role, _ settings: TLSSettings) throws(TLSError) {
     self.role = role
     self.settings = settings
     let method = role == .server ? TLS_server_method() : TLS_client_method()

@@ -1,23 +1,23 @@
-package import Base
+public import Base
 import COpenSSL
 
 /// One end of a TLS connection without a socket: bytes in, bytes out.
 ///
 /// What is to be sent collects in ``output`` and is taken from there after each call. Not for more
 /// than one thread at a time.
-package final class TLSEngine {
-  package enum Phase: Sendable, Equatable {
+public final class TLSEngine {
+  public enum Phase: Sendable, Equatable {
     case handshaking, open
     /// An error or ``close()`` has ended it.
     case closed
   }
 
-  package let context: TLSContext
-  package private(set) var phase = Phase.handshaking
+  public let context: TLSContext
+  public private(set) var phase = Phase.handshaking
   /// The other end has said that nothing more comes from it.
-  package private(set) var peerHasFinished = false
+  public private(set) var peerHasFinished = false
   /// Records that have to be sent, in order.
-  package private(set) var output = Bytes()
+  public private(set) var output = Bytes()
   private let ssl: OpaquePointer
   /// The ciphertext of the call under way.
   private var input = UnsafeRawBufferPointer(start: nil, count: 0)
@@ -28,7 +28,7 @@ package final class TLSEngine {
 
   /// - Parameter serverName: whom a client wants to speak to, a host name or an address. A server's
   ///   certificate has to name it.
-  package init(_ context: TLSContext, serverName: String = "") throws(TLSError) {
+  public init(_ context: TLSContext, serverName: String = "") throws(TLSError) {
     self.context = context
     self.serverName = serverName
     guard let ssl = SSL_new(context.pointer), let bio = MemoryBIO.make() else {
@@ -83,7 +83,7 @@ package final class TLSEngine {
   // MARK: Handshake
 
   /// Begins: a client's first bytes are in ``output`` then.
-  package func start() throws(TLSError) {
+  public func start() throws(TLSError) {
     if phase == .handshaking { try stepHandshake() }
   }
 
@@ -135,19 +135,19 @@ package final class TLSEngine {
   // MARK: What is known of the other end
 
   /// The certificate that the other end has shown; nil before and without one.
-  package var peerCertificate: TLSCertificate? {
+  public var peerCertificate: TLSCertificate? {
     guard let certificate = SSL_get1_peer_certificate(ssl) else { return nil }
     defer { X509_free(certificate) }
     return TLSCertificate(certificate)
   }
 
   /// The certificate of the other end if the roots vouch for it.
-  package var verifiedCertificate: TLSCertificate? {
+  public var verifiedCertificate: TLSCertificate? {
     phase == .open && context.settings.verifiesPeer ? peerCertificate : nil
   }
 
   /// What both have agreed to speak; nil if nothing.
-  package var applicationProtocol: String? {
+  public var applicationProtocol: String? {
     var name: UnsafePointer<UInt8>?
     var count: UInt32 = 0
     SSL_get0_alpn_selected(ssl, &name, &count)
@@ -156,23 +156,23 @@ package final class TLSEngine {
   }
 
   /// The name that a client has asked for; empty if none.
-  package var requestedName: String {
+  public var requestedName: String {
     SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name).map { String(cString: $0) } ?? ""
   }
 
   /// `TLSv1.3`.
-  package var version: String { SSL_get_version(ssl).map { String(cString: $0) } ?? "" }
-  package var cipher: String {
+  public var version: String { SSL_get_version(ssl).map { String(cString: $0) } ?? "" }
+  public var cipher: String {
     SSL_CIPHER_get_name(SSL_get_current_cipher(ssl)).map { String(cString: $0) } ?? ""
   }
 
   // MARK: Bytes
 
   /// Bytes are at hand that a further ``receive(_:opens:scratch:deliver:)`` may open.
-  package var hasPendingInput: Bool { !kept.isEmpty || SSL_has_pending(ssl) == 1 }
+  public var hasPendingInput: Bool { !kept.isEmpty || SSL_has_pending(ssl) == 1 }
 
   /// Puts ciphertext aside for the next ``receive(_:opens:scratch:deliver:)``.
-  package func keep(_ bytes: UnsafeRawBufferPointer) { kept.append(contentsOf: bytes) }
+  public func keep(_ bytes: UnsafeRawBufferPointer) { kept.append(contentsOf: bytes) }
 
   /// Takes ciphertext, goes on with the handshake, and hands out what the records hold.
   ///
@@ -182,7 +182,7 @@ package final class TLSEngine {
   ///   - deliver: gets it, valid during the call. Returning false leaves the rest for later.
   /// - Throws: what ends the connection. What came before has been delivered, and ``output`` may
   ///   hold an alert for the other end.
-  package func receive(
+  public func receive(
     _ bytes: UnsafeRawBufferPointer, opens: Bool = true, scratch: UnsafeMutableRawBufferPointer,
     deliver: (UnsafeRawBufferPointer) -> Bool
   ) throws(TLSError) {
@@ -246,7 +246,7 @@ package final class TLSEngine {
   }
 
   /// Seals plaintext into ``output``. Only while open.
-  package func write(_ bytes: UnsafeRawBufferPointer) throws(TLSError) {
+  public func write(_ bytes: UnsafeRawBufferPointer) throws(TLSError) {
     guard phase == .open, !bytes.isEmpty else { return }
     ERR_clear_error()
     output.reserveCapacity(output.count + bytes.count + (bytes.count >> 14 + 1) * 64)
@@ -262,7 +262,7 @@ package final class TLSEngine {
   }
 
   /// Tells the other end that nothing more will be written. Reading goes on.
-  package func finish() {
+  public func finish() {
     guard phase == .open else { return }
     ERR_clear_error()
     SSL_shutdown(ssl)
@@ -270,10 +270,10 @@ package final class TLSEngine {
   }
 
   /// Ends it: nothing is read or written from now on.
-  package func close() { phase = .closed }
+  public func close() { phase = .closed }
 
   /// Removes and returns what has to be sent.
-  package func takeOutput() -> Bytes {
+  public func takeOutput() -> Bytes {
     var taken = Bytes()
     swap(&taken, &output)
     return taken

@@ -2,10 +2,10 @@ import COpenSSL
 
 /// Why there is no TLS connection, in the words of Go's library where it has any: operators search
 /// for those.
-package struct TLSError: Error, Sendable, Equatable, CustomStringConvertible {
-  package let description: String
+public struct TLSError: Error, Sendable, Equatable, CustomStringConvertible {
+  public let description: String
 
-  package init(_ description: String) { self.description = description }
+  public init(_ description: String) { self.description = description }
 
   /// The other end has closed before it said goodbye: what came so far may not be all.
   static let truncated = TLSError("unexpected EOF")

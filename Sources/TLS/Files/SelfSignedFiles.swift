@@ -3,7 +3,7 @@ import COpenSSL
 import Glibc
 
 /// A certificate that a member makes for itself, and its files.
-package struct SelfSignedFiles: Sendable, Equatable {
+public struct SelfSignedFiles: Sendable, Equatable {
   /// Of its life, the part before the end in which it is made anew: a tenth.
   private static let renewalShare: Int64 = 10
   private static let daySeconds: Int64 = 86_400
@@ -11,19 +11,19 @@ package struct SelfSignedFiles: Sendable, Equatable {
   private static let skewSeconds = 300
 
   /// Holds `cert.pem` and `key.pem`.
-  package let directory: String
+  public let directory: String
   /// Names and addresses that it is made out for.
-  package let hosts: [String]
-  package let years: Int
+  public let hosts: [String]
+  public let years: Int
 
-  package init(directory: String, hosts: [String], years: Int) {
+  public init(directory: String, hosts: [String], years: Int) {
     self.directory = directory
     self.hosts = hosts
     self.years = years
   }
 
-  package var certificateFile: String { directory + "/cert.pem" }
-  package var keyFile: String { directory + "/key.pem" }
+  public var certificateFile: String { directory + "/cert.pem" }
+  public var keyFile: String { directory + "/key.pem" }
 
   private var lifeSeconds: Int64 { Int64(years) * 365 * Self.daySeconds }
 
@@ -36,7 +36,7 @@ package struct SelfSignedFiles: Sendable, Equatable {
   ///
   /// - Returns: whether they were made.
   @discardableResult
-  package func renewIfDue() throws(TLSError) -> Bool {
+  public func renewIfDue() throws(TLSError) -> Bool {
     if access(keyFile, R_OK) == 0, let pem = Self.read(certificateFile),
       let certificate = TLSCertificate(pem: pem), !isDue(certificate)
     {

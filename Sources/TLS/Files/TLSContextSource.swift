@@ -3,21 +3,21 @@ import Synchronization
 
 /// Reads certificates anew when their files have changed, so that a renewed one is used by the next
 /// handshake. Any thread.
-package final class TLSContextSource: Sendable {
+public final class TLSContextSource: Sendable {
   private struct Cached {
     var stamps: [FileStamp]
     var result: Result<TLSContext, TLSError>
   }
 
-  package let role: TLSContext.Role
-  package let settings: TLSSettings
+  public let role: TLSContext.Role
+  public let settings: TLSSettings
   /// Makes the certificate in the files, and makes it anew before it expires; nil if the files are
   /// an operator's.
   private let selfSigned: SelfSignedFiles?
   private let paths: [String]
   private let cached = Mutex<Cached?>(nil)
 
-  package init(
+  public init(
     _ role: TLSContext.Role, _ settings: TLSSettings, selfSigned: SelfSignedFiles? = nil
   ) {
     self.role = role
@@ -31,7 +31,7 @@ package final class TLSContextSource: Sendable {
   /// What the files say now. Costs a system call for each file if nothing has changed.
   ///
   /// - Throws: ``TLSError`` as long as a file is missing or broken.
-  package func current() throws(TLSError) -> TLSContext {
+  public func current() throws(TLSError) -> TLSContext {
     try cached.withLock { cached throws(TLSError) -> TLSContext in
       var stamps = paths.map(FileStamp.init(path:))
       if let cached, cached.stamps == stamps, !isDue(cached.result) {

@@ -1,25 +1,25 @@
-package import Actors
+public import Actors
 
 /// A connection that did not become one.
-package struct TLSRejection: Sendable {
-  package let remoteAddress: String
+public struct TLSRejection: Sendable {
+  public let remoteAddress: String
   /// The name that the client asked for; empty if none.
-  package let serverName: String
+  public let serverName: String
   /// What the client has shown, if it got that far.
-  package let certificate: TLSCertificate?
-  package let error: TLSError
+  public let certificate: TLSCertificate?
+  public let error: TLSError
   /// The client just went away, as port checks do.
-  package var isQuiet: Bool { error.description == "EOF" }
+  public var isQuiet: Bool { error.description == "EOF" }
 }
 
 /// The server's side of a listener: shakes hands with those that connect. Loop thread only.
-package final class TLSAcceptor: StreamSecurity {
-  package struct Limits: Sendable {
+public final class TLSAcceptor: StreamSecurity {
+  public struct Limits: Sendable {
     /// Handshakes under way. Beyond that the oldest one whose client is silent is given up.
-    package var handshakesMax = 512
-    package var milliseconds = 10_000
+    public var handshakesMax = 512
+    public var milliseconds = 10_000
 
-    package init() {}
+    public init() {}
   }
 
   /// Resolvers may be slow, and share their threads with those who look up whom to dial.
@@ -45,7 +45,7 @@ package final class TLSAcceptor: StreamSecurity {
   private var lingering = 0
   private var addressChecks = 0
 
-  package init(
+  public init(
     source: TLSContextSource, loop: EventLoop, limits: Limits = Limits(),
     checksAddress: Bool = false, onRejected: @escaping (TLSRejection) -> Void
   ) {
@@ -57,7 +57,7 @@ package final class TLSAcceptor: StreamSecurity {
     queue = HandshakeQueue(loop: loop)
   }
 
-  package func secure(
+  public func secure(
     _ connection: StreamConnection, completion: @escaping (StreamError?) -> Void
   ) {
     let engine: TLSEngine

@@ -1,7 +1,7 @@
-package import Actors
+public import Actors
 
 /// The client's side: shakes hands with one server. Loop thread only.
-package final class TLSDialer: StreamSecurity {
+public final class TLSDialer: StreamSecurity {
   private let source: TLSContextSource
   private let serverName: String
   private let errorPrefix: String
@@ -12,7 +12,7 @@ package final class TLSDialer: StreamSecurity {
   ///     ask for another one.
   ///   - errorPrefix: what errors begin with.
   ///   - scratch: shared with other dialers of the same loop.
-  package init(
+  public init(
     source: TLSContextSource, serverName: String, errorPrefix: String = "",
     scratch: TLSScratch = TLSScratch()
   ) {
@@ -22,7 +22,7 @@ package final class TLSDialer: StreamSecurity {
     self.scratch = scratch
   }
 
-  package func secure(
+  public func secure(
     _ connection: StreamConnection, completion: @escaping (StreamError?) -> Void
   ) {
     do throws(TLSError) {

@@ -1,12 +1,12 @@
-package import Actors
+public import Actors
 
 /// Joins an engine to a connection's socket. Loop thread only, checked; hence the unchecked
 /// conformance.
-package final class TLSStream: StreamFilter, @unchecked Sendable {
+public final class TLSStream: StreamFilter, @unchecked Sendable {
   /// Plaintext sealed at a time, so that long output needs no second long buffer.
   private static let writeBytesMax = 128 << 10
 
-  package let engine: TLSEngine
+  public let engine: TLSEngine
   let connection: StreamConnection
   private let scratch: TLSScratch
   /// Where a server's handshakes wait for their turn; nil to do them at once.
@@ -41,7 +41,7 @@ package final class TLSStream: StreamFilter, @unchecked Sendable {
 
   // MARK: The socket
 
-  package func socketDidRead(_ bytes: UnsafeRawBufferPointer) {
+  public func socketDidRead(_ bytes: UnsafeRawBufferPointer) {
     if engine.phase == .handshaking, let queue {
       engine.keep(bytes)
       connection.stopSocket()
@@ -83,7 +83,7 @@ package final class TLSStream: StreamFilter, @unchecked Sendable {
     if engine.peerHasFinished { connection.endReading(nil) }
   }
 
-  package func socketDidEnd(_ error: StreamError?) {
+  public func socketDidEnd(_ error: StreamError?) {
     if engine.phase == .handshaking {
       return settle(error.map { TLSError($0.description) } ?? TLSError("EOF"))
     }
@@ -103,7 +103,7 @@ package final class TLSStream: StreamFilter, @unchecked Sendable {
       "read \(connection.network) \(connection.localAddress)->\(connection.peerAddress): \(error)")
   }
 
-  package func didClose() {
+  public func didClose() {
     engine.close()
     // Its owner has closed it and wants no answer.
     onHandshake = nil
@@ -117,7 +117,7 @@ package final class TLSStream: StreamFilter, @unchecked Sendable {
 
   // MARK: The owner
 
-  package func ownerReads() {
+  public func ownerReads() {
     guard engine.hasPendingInput || pendingEnd != nil else { return }
     connection.loop.execute { [self] in goOn() }
   }
@@ -131,7 +131,7 @@ package final class TLSStream: StreamFilter, @unchecked Sendable {
     }
   }
 
-  package func ownerWrites(_ bytes: UnsafeRawBufferPointer) {
+  public func ownerWrites(_ bytes: UnsafeRawBufferPointer) {
     var rest = bytes
     while !rest.isEmpty {
       do throws(TLSError) {
@@ -145,7 +145,7 @@ package final class TLSStream: StreamFilter, @unchecked Sendable {
     }
   }
 
-  package func ownerFinishes() {
+  public func ownerFinishes() {
     engine.finish()
     flush()
   }
@@ -158,12 +158,12 @@ package final class TLSStream: StreamFilter, @unchecked Sendable {
 
 /// Where plaintext is put on its way to an owner. Shared by the connections of one loop, since it is
 /// in use during one call only.
-package final class TLSScratch {
+public final class TLSScratch {
   private static let bytes = 64 << 10
 
   let buffer: UnsafeMutableRawBufferPointer
 
-  package init() {
+  public init() {
     buffer = .allocate(byteCount: Self.bytes, alignment: 16)
   }
 
@@ -172,7 +172,7 @@ package final class TLSScratch {
 
 extension StreamConnection {
   /// The certificate of the other end, if there is one and the roots vouch for it.
-  package var verifiedCertificate: TLSCertificate? {
+  public var verifiedCertificate: TLSCertificate? {
     (filter as? TLSStream)?.engine.verifiedCertificate
   }
 }
