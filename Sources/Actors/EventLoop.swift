@@ -278,7 +278,8 @@ public final class EventLoop: ActorExecutor, @unchecked Sendable {
     let executor = asUnownedSerialExecutor()
     while true {
       if batchHead == batch.count {
-        batch.removeAll(keepingCapacity: true)
+        // Most turns find nothing here.
+        if batchHead > 0 { batch.removeAll(keepingCapacity: true) }
         batchHead = 0
         shared.withLock { shared in
           swap(&shared.items, &batch)

@@ -12,6 +12,8 @@ public struct ProtobufWriter: Sendable {
   public init(appendingTo bytes: consuming Bytes) { self.bytes = bytes }
 
   public mutating func varint(_ value: UInt64) {
+    // Tags and most lengths are one byte long.
+    if value < 0x80 { return bytes.append(UInt8(truncatingIfNeeded: value)) }
     var rest = value
     while rest >= 0x80 {
       bytes.append(UInt8(truncatingIfNeeded: rest) | 0x80)
@@ -166,7 +168,17 @@ public struct ProtobufReader {
     }
   }
 
+  @inline(__always)
   private mutating func varint() throws(ProtobufError) -> UInt64 {
+    // Tags and most lengths are one byte long.
+    if offset < buffer.count, buffer[offset] < 0x80 {
+      defer { offset += 1 }
+      return UInt64(buffer[offset])
+    }
+    return try longVarint()
+  }
+
+  private mutating func longVarint() throws(ProtobufError) -> UInt64 {
     var value: UInt64 = 0
     var shift: UInt64 = 0
     while true {
