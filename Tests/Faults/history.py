@@ -50,6 +50,8 @@ class Watch:
     responses: list = dataclasses.field(default_factory=list)
     end: str = ""
     user: str = ""
+    # Its member answers a request for progress although it owes the watcher history, as etcd 3.4.23 and 3.5.1 do.
+    hasty: bool = False
 
     def __str__(self):
         request = " ".join(str(self.request).split())

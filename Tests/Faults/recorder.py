@@ -294,7 +294,8 @@ class Watcher(threading.Thread):
 
     def once(self, member, request):
         watch = Watch(next(self.recorder.watch_ids), member.name, member.incarnation, request,
-                      time.monotonic_ns(), self.collector, self.previous, user=self.user)
+                      time.monotonic_ns(), self.collector, self.previous, user=self.user,
+                      hasty=member.kind != "apus")
         with self.recorder.history.lock:
             self.recorder.history.watches.append(watch)
         asks = queue.Queue()

@@ -513,6 +513,20 @@ def test_limited_users_within_their_rights(world):
     assert not rules(world)
 
 
+def test_old_etcd_tells_progress_before_history(world):
+    early_progress(world)
+    world.history.watches[2].hasty = True
+    assert not rules(world)
+
+
+def test_old_etcd_must_show_what_its_progress_has_skipped(world):
+    watch = world.history.watches[2]
+    watch.hasty = True
+    early_progress(world)
+    del watch.responses[6]
+    assert rules(world) & {"E2", "E4"}
+
+
 MUTANTS = {
     granted_later: "R1", revoked_before: "R1", other_key: "R1", other_user: "R1", refused_with_the_right: "R2",
     watched_without_right: "R3",
