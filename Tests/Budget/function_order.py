@@ -11,11 +11,13 @@ import collections
 import pathlib
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
+
+sys.path.append(str(pathlib.Path(__file__).parents[1] / "System"))
+from harness import free_ports
 
 MEMBERS = 3
 # A start takes long under valgrind; then members settle, and check on each other every few seconds.
@@ -31,14 +33,6 @@ LOADS = [
     ["range", "-c", "8", "-s", "16"], ["range", "-c", "4", "-s", "4", "--span", "100"], ["mixed", "-c", "8", "-s", "8"],
     ["watch", "--watchers", "50"],
 ]
-
-
-def free_ports(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def start_members(program, folder):
@@ -96,10 +90,8 @@ def own_instructions(path, program):
 
 def dumps(folder, program, part):
     total = collections.Counter()
-    for path in sorted(folder.glob("m?.out*")):
-        text = path.read_text(errors="replace")
-        if f"part: {part}\n" in text:
-            total.update(own_instructions(path, program))
+    for path in folder.glob(f"m?.out.{part}"):
+        total.update(own_instructions(path, program))
     return total
 
 

@@ -8,7 +8,8 @@ import Glibc
 /// They stay in the page cache, shared by all members of a machine; what is needed again is mapped
 /// again, a microsecond for sixteen pages.
 enum ProgramPages {
-  /// After its start a member is given this long to settle.
+  /// After its start a member is given this long to settle: a leader has asked for all versions by then,
+  /// which takes apart answers that it only compares from then on.
   static let settlingMilliseconds = 10_000
 
   static func release() {
