@@ -17,7 +17,7 @@ import tempfile
 import time
 
 sys.path.append(str(pathlib.Path(__file__).parents[1] / "System"))
-from harness import free_ports
+from ports import free_ports
 
 MEMBERS = 3
 # A start takes long under valgrind; then members settle, and check on each other every few seconds.

@@ -5,10 +5,11 @@ import os
 import pathlib
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
+
+from ports import free_ports
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("APUS_BUILD", ROOT / ".build" / "release"))
@@ -23,18 +24,6 @@ PROGRAMS = {
 }
 ETCDCTL = {"3.4": pathlib.Path("/usr/bin/etcdctl"), "3.5": ETCD_BIN / "etcdctl"}
 ETCDUTL = ETCD_BIN / "etcdutl"
-
-
-def free_ports(count):
-    """Ports that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 class Member:
