@@ -88,6 +88,7 @@ struct FuzzCommand: ParsableCommand {
 
   private func drive(_ type: (some FuzzTarget).Type) {
     let corpus = type.corpus
+    defer { type.cleanUp() }
     var target = type.init()
     for number in from..<from + count {
       var mutator = Mutator(seed: seed &* 0x9e37_79b9 &+ number)

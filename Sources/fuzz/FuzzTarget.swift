@@ -12,6 +12,13 @@ protocol FuzzTarget {
 
   /// Reads one input.
   mutating func read(_ input: Bytes, _ random: inout SeededGenerator)
+
+  /// Removes what the target has put on the disk. Not called if an input has ended the process.
+  static func cleanUp()
+}
+
+extension FuzzTarget {
+  static func cleanUp() {}
 }
 
 enum FuzzTargets {

@@ -192,6 +192,13 @@ struct SnapshotTarget: FuzzTarget {
     _ = try? SnapshotFile.inspect(path)
     _ = try? SnapshotFile.verifyHash(path)
   }
+
+  static func cleanUp() {
+    for folder in ["\(folder)/store", folder] {
+      for name in (try? PosixFileSystem().list(folder)) ?? [] { unlink("\(folder)/\(name)") }
+      rmdir(folder)
+    }
+  }
 }
 
 /// Whole files of the machine.

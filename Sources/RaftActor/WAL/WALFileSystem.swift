@@ -21,6 +21,9 @@ public protocol WALFileSystem {
   /// Opens for reading and writing; with `create`, makes the file (mode 0600) if it is not there.
   func open(_ path: String, create: Bool) throws(SystemError) -> Int32
   func openForReading(_ path: String) throws(SystemError) -> Int32
+  /// Opens a file that is there for writes of whole blocks, from memory that is aligned to blocks,
+  /// which go past the page cache; nil where that cannot be had.
+  func openDirect(_ path: String) -> Int32?
   func close(_ file: Int32)
   func read(
     _ file: Int32, into buffer: UnsafeMutableRawBufferPointer, at offset: Int
@@ -51,6 +54,12 @@ public struct PosixFileSystem: WALFileSystem, Sendable {
   // F_OFD_SETLK: owned by the open file, so that it also excludes a second log in this process and
   // is not dropped when another descriptor of the file is closed. etcd uses the same.
   private static let setOpenFileLock: Int32 = 37
+  /// O_DIRECT, which the C library only shows to programs that ask for GNU's extensions.
+  #if arch(arm64)
+    private static let direct: Int32 = 0o200000
+  #else
+    private static let direct: Int32 = 0o40000
+  #endif
 
   public init() {}
 
@@ -60,6 +69,11 @@ public struct PosixFileSystem: WALFileSystem, Sendable {
 
   public func openForReading(_ path: String) throws(SystemError) -> Int32 {
     try check(Glibc.open(path, O_RDONLY | O_CLOEXEC))
+  }
+
+  public func openDirect(_ path: String) -> Int32? {
+    let file = Glibc.open(path, O_RDWR | O_CLOEXEC | Self.direct)
+    return file < 0 ? nil : file
   }
 
   public func close(_ file: Int32) { _ = Glibc.close(file) }

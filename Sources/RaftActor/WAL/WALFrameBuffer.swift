@@ -1,9 +1,17 @@
 import Base
 
 /// Frames waiting for one write: memory that is used again and again.
+///
+/// In front of them lies what the log holds of the block in which they begin, so that they can also
+/// be written as whole blocks, as a disk wants them that is written to without the page cache.
 struct WALFrameBuffer: ~Copyable {
+  /// A multiple of the sectors of all disks, and what file systems align to.
+  static let blockBytes = 4096
+
   private var base: UnsafeMutableRawPointer
   private var capacity: Int
+  /// Bytes of the first block that are in the log already; fewer than a block.
+  private(set) var carried = 0
   private(set) var count = 0
   /// Running checksum of the log, up to and including the last frame.
   var crc: UInt32
@@ -15,21 +23,48 @@ struct WALFrameBuffer: ~Copyable {
   init(crc: UInt32) {
     self.crc = crc
     capacity = Self.capacityAtRest
-    base = .allocate(byteCount: capacity, alignment: 4096)
+    base = .allocate(byteCount: capacity, alignment: Self.blockBytes)
   }
 
   deinit { base.deallocate() }
 
-  var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: base, count: count) }
+  /// The frames.
+  var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: base + carried, count: count) }
 
-  /// Forgets the frames; memory that one large batch took is given back.
-  mutating func removeAll() {
-    count = 0
-    guard capacity > 4 * Self.capacityAtRest else { return }
-    base.deallocate()
-    capacity = Self.capacityAtRest
-    base = .allocate(byteCount: capacity, alignment: 4096)
+  /// The frames in whole blocks, with what precedes them and zeros behind them. Valid until the next
+  /// change.
+  mutating func blocks() -> UnsafeRawBufferPointer {
+    let end = carried + count
+    let whole = Self.roundedUp(end)
+    (base + end).initializeMemory(as: UInt8.self, repeating: 0, count: whole - end)
+    return UnsafeRawBufferPointer(start: base, count: whole)
   }
+
+  /// The frames are in the log: forgets all but the block in which the next ones begin. Memory that
+  /// one large batch took is given back.
+  mutating func didWrite() {
+    let end = carried + count
+    let kept = end % Self.blockBytes
+    if end > kept { base.copyMemory(from: base + (end - kept), byteCount: kept) }
+    carried = kept
+    count = 0
+    if capacity > 4 * Self.capacityAtRest { move(toCapacity: Self.capacityAtRest) }
+  }
+
+  /// The next frames begin a file.
+  mutating func startFile() {
+    precondition(count == 0, "a file starts between batches")
+    carried = 0
+  }
+
+  /// Takes what the log holds of the block in which the next frames begin.
+  mutating func carry(_ bytes: UnsafeRawBufferPointer) {
+    precondition(count == 0 && bytes.count < Self.blockBytes, "a part of one block, between batches")
+    if let source = bytes.baseAddress { base.copyMemory(from: source, byteCount: bytes.count) }
+    carried = bytes.count
+  }
+
+  private static func roundedUp(_ bytes: Int) -> Int { (bytes + blockBytes - 1) & -blockBytes }
 
   mutating func append(_ entry: Entry) {
     withUnsafeTemporaryAllocation(byteCount: Entry.headerBytesMax, alignment: 8) { scratch in
@@ -53,7 +88,7 @@ struct WALFrameBuffer: ~Copyable {
     crc = CRC32C.extend(CRC32C.extend(crc, head), body)
     let dataCount = head.count + body.count
     reserve(Self.envelopeBytesMax + dataCount + 8)
-    let start = base + count
+    let start = base + carried + count
     var cursor = VarintCursor(start + 8)
     cursor.field(tag: 0x08, kind.rawValue)
     cursor.field(tag: 0x10, UInt64(crc))
@@ -77,11 +112,16 @@ struct WALFrameBuffer: ~Copyable {
   }
 
   private mutating func reserve(_ more: Int) {
-    guard count + more > capacity else { return }
-    capacity = max(2 * capacity, count + more)
-    let larger = UnsafeMutableRawPointer.allocate(byteCount: capacity, alignment: 4096)
-    larger.copyMemory(from: base, byteCount: count)
+    let needed = Self.roundedUp(carried + count + more)
+    if needed > capacity { move(toCapacity: max(2 * capacity, needed)) }
+  }
+
+  private mutating func move(toCapacity capacity: Int) {
+    let target = UnsafeMutableRawPointer.allocate(
+      byteCount: capacity, alignment: Self.blockBytes)
+    target.copyMemory(from: base, byteCount: carried + count)
     base.deallocate()
-    base = larger
+    base = target
+    self.capacity = capacity
   }
 }

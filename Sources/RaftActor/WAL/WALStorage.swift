@@ -34,6 +34,22 @@ struct WALStorage {
     }
   }
 
+  /// Writes whole blocks past the page cache.
+  /// - Returns: false if not all of them could be written that way.
+  func writeBlocks(
+    _ file: Int32, _ path: String, _ blocks: UnsafeRawBufferPointer, at offset: Int
+  ) throws(WALError) -> Bool {
+    let count = try attempt("write", path) { () throws(SystemError) in
+      do throws(SystemError) { return try files.write(file, blocks, at: offset) } catch {
+        // What the file system does not accept in this way, or has no room for up to the end of the
+        // block.
+        if error.code == EINVAL || error.code == ENOSPC || error.code == EDQUOT { return 0 }
+        throw error
+      }
+    }
+    return count == blocks.count
+  }
+
   func writeZeros(
     _ file: Int32, _ path: String, _ range: Range<Int>
   ) throws(WALError) {

@@ -109,6 +109,7 @@ extension WriteAheadLog {
       throw error
     }
     try log.guarded { () throws(WALError) in
+      try log.carryTail()
       try log.syncTail()
       try log.writeDueMark()
       // The last process may have ended between giving a name and making it durable.

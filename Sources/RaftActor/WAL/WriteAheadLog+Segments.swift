@@ -83,6 +83,7 @@ extension WriteAheadLog {
     }
     try syncTail()
     try writeDueMark()
+    closeDirectTail()
     let name = WALSegmentName(sequence: old.name.sequence + 1, firstIndex: lastIndex + 1)
     let start = try writeSegmentStart(to: next.file, next.path)
     let segment = Segment(name, in: directory, file: next.file)

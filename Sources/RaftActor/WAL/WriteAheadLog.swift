@@ -63,8 +63,9 @@ public final class WriteAheadLog {
   /// Index of the last entry or snapshot record: the next segment's name.
   var lastIndex: LogIndex
 
-  private var buffer: WALFrameBuffer
-  private var unsyncedBytes = 0
+  var buffer: WALFrameBuffer
+  var direct = DirectTail.untried
+  var unsyncedBytes = 0
   /// How far the log was synced, as far as its owner file does not say so yet.
   private var unwrittenMark: SyncedMark?
   private var failure: WALError?
@@ -121,11 +122,17 @@ public final class WriteAheadLog {
   /// - Throws: `WALError.io`; nothing appended since the last good flush may count as durable.
   public func flush(sync: Bool, marks: Bool = true) throws(WALError) {
     try guarded { () throws(WALError) in
-      try writePending()
+      try writePending(syncFollows: sync)
       if sync { try syncTail() }
       if marks { try writeDueMark() }
       if position >= options.segmentBytes { try cut() }
     }
+  }
+
+  /// Writes what was appended, for a `flush` with `sync` that follows at once.
+  /// - Returns: whether it went past the page cache, so that this has waited for the disk to take it.
+  public func writeForSync() throws(WALError) -> Bool {
+    try guarded { () throws(WALError) in try writePending(syncFollows: true) }
   }
 
   /// Notes in the owner file how far the log was synced, if that is not done yet.
@@ -179,18 +186,21 @@ public final class WriteAheadLog {
   /// Writes the records that open a segment to a zeroed file and makes them durable.
   /// - Returns: the count of bytes.
   func writeSegmentStart(to file: Int32, _ path: String) throws(WALError) -> Int {
-    precondition(buffer.count == 0, "a segment starts between batches")
+    buffer.startFile()
     buffer.appendSegmentStart()
     buffer.append(.metadata, metadata.encoded())
     if hardState != HardState() { buffer.append(.state, hardState.encoded()) }
     let count = buffer.count
     try storage.writeAll(file, path, buffer.bytes, at: 0)
-    buffer.removeAll()
+    buffer.didWrite()
     try storage.sync(file, path)
     return count
   }
 
-  func writePending() throws(WALError) {
+  /// - Returns: whether all went past the page cache.
+  @discardableResult
+  func writePending(syncFollows: Bool = false) throws(WALError) -> Bool {
+    if syncFollows, try writePendingDirectly() { return true }
     let tail = tail
     var done = 0
     while done < buffer.count {
@@ -202,13 +212,15 @@ public final class WriteAheadLog {
       done += count
       if unsyncedBytes >= options.unsyncedBytesMax { try syncTail() }
     }
-    buffer.removeAll()
+    buffer.didWrite()
+    return false
   }
 
   private func closeFiles() {
     if isClosed { return }
     isClosed = true
     for segment in segments { if let file = segment.file { storage.files.close(file) } }
+    closeDirectTail()
     if let next { storage.files.close(next.file) }
     storage.files.close(owner.file)
   }

@@ -102,6 +102,8 @@ public final class SimulatedFileSystem: WALFileSystem, Sendable {
     try locked { (state) throws(SystemError) in try state.handle(path) }
   }
 
+  public func openDirect(_ path: String) -> Int32? { try? openForReading(path) }
+
   public func close(_ file: Int32) {
     state.withLock { state in
       guard let number = state.handles.removeValue(forKey: file) else { return }

@@ -25,10 +25,15 @@ final class MemoryFileSystem: WALFileSystem {
 
   private var root = Directory()
   private var handles: [Int32: File] = [:]
+  private var directHandles: Set<Int32> = []
   private var nextHandle: Int32 = 3
 
   private(set) var syncCount = 0
   private(set) var writeCount = 0
+  /// Those past the page cache.
+  private(set) var directWriteCount = 0
+  /// Knows of no writes past the page cache.
+  var refusesDirect = false
   /// Errors for the calls to come: the n-th call of an operation from now (1 = next) fails once.
   var faults: [Operation: (call: Int, code: Int32)] = [:]
   /// Longest write and read; larger ones are cut short.
@@ -113,7 +118,15 @@ final class MemoryFileSystem: WALFileSystem {
 
   func openForReading(_ path: String) throws(SystemError) -> Int32 { handle(for: try file(path)) }
 
+  func openDirect(_ path: String) -> Int32? {
+    guard !refusesDirect, let file = try? file(path) else { return nil }
+    let handle = handle(for: file)
+    directHandles.insert(handle)
+    return handle
+  }
+
   func close(_ file: Int32) {
+    directHandles.remove(file)
     guard let target = handles.removeValue(forKey: file) else { return }
     if target.lockHolder == file { target.lockHolder = nil }
   }
@@ -133,6 +146,11 @@ final class MemoryFileSystem: WALFileSystem {
   ) throws(SystemError) -> Int {
     try interrupt()
     try fault(.write)
+    if directHandles.contains(file) {
+      let alignments = [offset, bytes.count, Int(bitPattern: bytes.baseAddress)]
+      guard alignments.allSatisfy({ $0 % 4096 == 0 }) else { throw SystemError(code: EINVAL) }
+      directWriteCount += 1
+    }
     writeCount += 1
     let file = try target(file)
     let count = min(bytes.count, transferBytesMax)
