@@ -2,7 +2,7 @@
 
    FAULT_RULES    File calls fail, come up short, take long or are the process's last, as a file of rules says.
      A rule is a line "call path-part action number times": call is write, sync, dirsync, create, truncate,
-     rename, unlink or any; action is errno, short, delay (milliseconds), torn (that many bytes, then SIGKILL),
+     rename, unlink or any; action is errno, short, delay (milliseconds), torn (that many new bytes, then SIGKILL),
      kill (SIGKILL before the call, after letting `number` such calls pass) or killed (the same, after the
      call); times < 0 means always. The path of a rename is "from>to". Rules are read again whenever the file
      changes. Each hit adds a line to "<rules>.hits".
@@ -198,11 +198,24 @@ static void after(struct rule *rule) {
 
 /* Writes. */
 
+/* Bytes in front that the file holds already: those who write whole blocks write some again. */
+static size_t rewritten(int file, const char *bytes, size_t count, off_t at) {
+  char held[8192];
+  if (at < 0) return 0;
+  ssize_t there = pread(file, held, count < sizeof held ? count : sizeof held, at);
+  size_t same = 0;
+  while ((ssize_t)same < there && held[same] == bytes[same]) same++;
+  return same;
+}
+
 static ssize_t faulty(struct rule *rule, int file, const void *bytes, size_t count, off_t at) {
   if (!strcmp(rule->action, "errno")) { errno = (int)rule->number; return -1; }
   size_t some = count;
   if (!strcmp(rule->action, "short") && count > 1) some = count / 2;
-  if (!strcmp(rule->action, "torn")) some = (size_t)rule->number < count ? (size_t)rule->number : count;
+  /* Parts of blocks go through the page cache. */
+  fcntl(file, F_SETFL, fcntl(file, F_GETFL) & ~O_DIRECT);
+  if (!strcmp(rule->action, "torn")) some = rewritten(file, bytes, count, at) + (size_t)rule->number;
+  if (some > count) some = count;
   struct iovec part = {(void *)bytes, some};
   uint64_t token = note_write(file, &part, 1, at);
   ssize_t written = at < 0 ? syscall(SYS_write, file, bytes, some) : syscall(SYS_pwrite64, file, bytes, some, at);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,12 +22,14 @@ static long long now(void) {
   return time.tv_sec * 1000000000LL + time.tv_nsec;
 }
 
-static int is_log(int file) {
+/* The file's number if it belongs to the log, whichever descriptor it has; 0 otherwise. */
+static unsigned long log_file(int file) {
   char link[64], path[512];
   snprintf(link, sizeof link, "/proc/self/fd/%d", file);
   ssize_t length = readlink(link, path, sizeof path - 1);
   path[length > 0 ? length : 0] = 0;
-  return strstr(path, ".wal") != NULL;
+  struct stat info;
+  return strstr(path, ".wal") && fstat(file, &info) == 0 ? (unsigned long)info.st_ino : 0;
 }
 
 static FILE *opened(void) {
@@ -36,13 +39,14 @@ static FILE *opened(void) {
 }
 
 static void wrote(int file, const char *bytes, ssize_t count) {
-  if (count <= 0 || !is_log(file)) return;
+  unsigned long number = count > 0 ? log_file(file) : 0;
+  if (!number) return;
   long long at = now();
   pthread_mutex_lock(&lock);
   if (opened()) {
     const char *end = bytes + count, *found = bytes;
     while ((found = memmem(found, end - found, "mark-", 5)) && end - found >= 11) {
-      fprintf(record, "W %d %lld %.11s\n", file, at, found);
+      fprintf(record, "W %lu %lld %.11s\n", number, at, found);
       found += 11;
     }
     fflush(record);
@@ -68,10 +72,11 @@ WRITES(pwrite64, off64_t)
     long long begun = now(); \
     int result = real(file); \
     long long ended = now(); \
-    if (result == 0 && is_log(file)) { \
+    unsigned long number = result == 0 ? log_file(file) : 0; \
+    if (number) { \
       pthread_mutex_lock(&lock); \
       if (opened()) { \
-        fprintf(record, "S %d %lld %lld\n", file, begun, ended); \
+        fprintf(record, "S %lu %lld %lld\n", number, begun, ended); \
         fflush(record); \
       } \
       pthread_mutex_unlock(&lock); \

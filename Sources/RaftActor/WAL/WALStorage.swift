@@ -41,9 +41,8 @@ struct WALStorage {
   ) throws(WALError) -> Bool {
     let count = try attempt("write", path) { () throws(SystemError) in
       do throws(SystemError) { return try files.write(file, blocks, at: offset) } catch {
-        // What the file system does not accept in this way, or has no room for up to the end of the
-        // block.
-        if error.code == EINVAL || error.code == ENOSPC || error.code == EDQUOT { return 0 }
+        // The file system does not accept it in this way.
+        if error.code == EINVAL { return 0 }
         throw error
       }
     }
