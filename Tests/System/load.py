@@ -45,12 +45,17 @@ def memory_mib(cluster, what="VmRSS"):
     return total / 1024
 
 
+class NothingAnswered(AssertionError):
+    """Every call of a load was refused, or waited for longer than the load went on."""
+
+
 def bench(endpoint, *arguments):
     """What apus-bench reports; times are microseconds."""
     done = subprocess.run([str(BENCH), *arguments, "-e", endpoint, "--json", "--quiet"],
                           capture_output=True, text=True, timeout=900)
     if done.returncode != 0:
-        raise AssertionError(f"apus-bench {arguments}: {done.stdout}{done.stderr}")
+        kind = NothingAnswered if '"results": {}' in done.stdout else AssertionError
+        raise kind(f"apus-bench {arguments}: {done.stdout}{done.stderr}")
     return json.loads(done.stdout)
 
 
