@@ -59,7 +59,7 @@ struct WALFrameBuffer: ~Copyable {
 
   /// Takes what the log holds of the block in which the next frames begin.
   mutating func carry(_ bytes: UnsafeRawBufferPointer) {
-    precondition(count == 0 && bytes.count < Self.blockBytes, "a part of one block, between batches")
+    precondition(count == 0 && bytes.count < Self.blockBytes, "part of a block, between batches")
     if let source = bytes.baseAddress { base.copyMemory(from: source, byteCount: bytes.count) }
     carried = bytes.count
   }
