@@ -1,6 +1,6 @@
 // Small batches that are synced at once go past the page cache: copying them into it, having it
-// written and waiting for that takes a sixth longer, and a quarter more of a processor, than handing
-// the disk the block (docs/performance.md). What reached the disk is durable after a sync, as before.
+// written and waiting for that takes up to a quarter longer, and a quarter more of a processor, than
+// handing the disk the block (docs/performance.md). What reached the disk is durable after a sync, as before.
 extension WriteAheadLog {
   /// The tail, opened a second time.
   enum DirectTail {
