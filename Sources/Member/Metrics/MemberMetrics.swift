@@ -459,9 +459,10 @@ public struct NetworkMetrics: Sendable {
       bounds: transfer)
   }
 
-  /// Creates the series of a peer that every member has, all 0 but `known_peers`.
+  /// Creates the series of a peer that every member has, all 0 but `known_peers`. What is there stays:
+  /// a link may be active before the membership that it follows from is told here.
   public func addPeer(local: String, remote: String) {
-    activePeers.series(local, remote).set(0)
+    _ = activePeers.series(local, remote)
     disconnectedPeers.series(local, remote).increment(by: 0)
     knownPeers.series(local, remote).set(1)
     for counters in [peerReceivedBytes, peerReceivedFailures, peerSentBytes, peerSentFailures] {

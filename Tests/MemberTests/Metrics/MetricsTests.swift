@@ -109,6 +109,15 @@ private func text(_ registry: MetricsRegistry) -> String {
     String(decoding: metrics.render(), as: UTF8.self).split(separator: "\n")
   }
 
+  @Test func aLinkThatIsActiveBeforeItsMemberIsAddedStaysActive() {
+    let metrics = MemberMetrics()
+    metrics.network.activePeers.series("a", "b").set(true)
+    metrics.network.addPeer(local: "a", remote: "b")
+    #expect(lines(metrics).contains("etcd_network_active_peers{Local=\"a\",Remote=\"b\"} 1"))
+    metrics.network.removePeer(local: "a", remote: "b")
+    #expect(lines(metrics).contains("etcd_network_active_peers{Local=\"a\",Remote=\"b\"} 0"))
+  }
+
   @Test func aFreshMemberExportsEtcdsSeries() throws {
     let metrics = MemberMetrics()
     metrics.setConfiguration(try parsed([]))
