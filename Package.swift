@@ -48,7 +48,8 @@ let package = Package(
       name: "EtcdAPI", dependencies: [protobuf], swiftSettings: [.swiftLanguageMode(.v6)]),
     .target(name: "YAML", dependencies: ["CLibYAML"], swiftSettings: settings),
     .target(
-      name: "Actors", dependencies: ["Base", "CLibUV", "CResolver"], swiftSettings: settings),
+      name: "Actors", dependencies: ["Base", "CIntrinsics", "CLibUV", "CResolver"],
+      swiftSettings: settings),
     .target(name: "TLS", dependencies: ["Base", "Actors", "COpenSSL"], swiftSettings: settings),
     .target(
       name: "HTTP", dependencies: ["Base", "CNGHTTP2", "CZlib", "CHTTPParser"],

@@ -1,10 +1,11 @@
-// What Swift cannot name itself: the processor's CRC-32C instruction, a system call, what glibc
+// What Swift cannot name itself: the processor's CRC-32C instruction, system calls, what glibc
 // declares for GNU sources only. Header only.
 #pragma once
 #include <link.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/timerfd.h>
 
 #if defined(__x86_64__)
 // SSE 4.2 is older than every machine that runs this, but is still asked for at run time.
@@ -55,3 +56,14 @@ struct apus_loaded_object {
 extern int apus_loaded_objects(
     int (*visit)(struct apus_loaded_object *object, size_t size, void *context), void *context)
     __asm__("dl_iterate_phdr");
+
+// A descriptor that becomes readable when the monotonic clock has got there.
+static inline int apus_clock_open(void) {
+  return timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+}
+
+// Once, so many nanoseconds from now; 0 silences it. It is not readable until then.
+static inline int apus_clock_set(int clock, int64_t nanoseconds) {
+  struct itimerspec when = {{0, 0}, {nanoseconds / 1000000000, nanoseconds % 1000000000}};
+  return timerfd_settime(clock, 0, &when, NULL);
+}

@@ -49,6 +49,72 @@ extension ActorsSuite {
 }
 
 extension ActorsSuite {
+  @Suite struct QuietTimerTests {
+    @Test func firesOnceWhenNobodyHasAskedForAWhile() throws {
+      let loop = try EventLoop()
+      var asked: UInt64 = 0
+      var calls: [UInt64] = []
+      let timer = try QuietTimer(loop: loop, milliseconds: 20) { calls.append(loop.now) }
+      var rounds = 0
+      var ticker: LoopTimer?
+      // Asked for all the time for several delays, then left alone.
+      ticker = LoopTimer(loop: loop) {
+        rounds += 1
+        if rounds <= 50 {
+          asked = loop.now
+          timer.restart()
+        }
+        if rounds == 120 { loop.stop() }
+      }
+      ticker?.schedule(afterMilliseconds: 1, everyMilliseconds: 1)
+      run(loop)
+      ticker = nil
+      // A machine that stalls may see a pause in between.
+      let last = try #require(calls.last)
+      #expect(last >= asked + 20_000_000)
+      #expect(calls.count { $0 > asked } == 1)
+    }
+
+    @Test func firesAgainWhenAskedByItsOwnCall() throws {
+      let loop = try EventLoop()
+      var calls = 0
+      var again: (() -> Void)?
+      let timer = try QuietTimer(loop: loop, milliseconds: 1) {
+        calls += 1
+        if calls == 3 { loop.stop() } else { again?() }
+      }
+      again = { timer.restart() }
+      timer.restart()
+      run(loop)
+      again = nil
+      #expect(calls == 3)
+    }
+
+    @Test func closedItStaysSilent() throws {
+      let loop = try EventLoop()
+      var calls = 0
+      let timer = try QuietTimer(loop: loop, milliseconds: 1) { calls += 1 }
+      timer.restart()
+      timer.close()
+      timer.close()
+      timer.restart()
+      LoopTimer(loop: loop) { loop.stop() }.schedule(afterMilliseconds: 20)
+      run(loop)
+      #expect(calls == 0)
+    }
+
+    @Test func aLoopStopsWithATimerThatIsAskedFor() throws {
+      let loop = try EventLoop()
+      var calls = 0
+      try QuietTimer(loop: loop, milliseconds: 10_000) { calls += 1 }.restart()
+      LoopTimer(loop: loop) { loop.stop() }.schedule(afterMilliseconds: 1)
+      run(loop)
+      #expect(calls == 0)
+    }
+  }
+}
+
+extension ActorsSuite {
   @Suite struct SignalTests {
     @Test func deliversSignalsOnTheLoop() throws {
       let loop = try EventLoop()

@@ -8,9 +8,9 @@ import Synchronization
 
 /// Raft, its log and its peers.
 extension MemberWiring {
-  /// A commit is told to followers with the next entries; without any, after so many milliseconds
-  /// (the loop's timers fire up to one early). A client in a closed loop sends its next write before
-  /// that, which saves every follower a message, an answer and two wake-ups per write.
+  /// A commit is told to followers with the next entries; without any, after so many milliseconds. A
+  /// client in a closed loop sends its next write before that, which saves every follower a message, an
+  /// answer and two wake-ups per write.
   private static let commitNewsDelay = 2
   /// Entries that the loop applies itself when the store is idle.
   private static let entriesAppliedHereMax = 4
@@ -73,7 +73,7 @@ extension MemberWiring {
   func connect(
     _ raft: RaftNode, _ logWriter: LogWriter, _ desk: LogDesk, _ store: KVStore,
     _ peers: PeerTransport
-  ) {
+  ) throws(EventLoopError) {
     let gateway = gatewayInbox
     let controller = controllerInbox
     let supervisor = supervisorInbox
@@ -84,7 +84,9 @@ extension MemberWiring {
     let directory = snapshotDirectory
     let fatal = fatal
     let raftInbox = raft.inbox
-    let announcer = LoopTimer(loop: loop) { raftInbox.send(.announceCommit) }
+    let announcer = try QuietTimer(loop: loop, milliseconds: Self.commitNewsDelay) {
+      raftInbox.send(.announceCommit)
+    }
     raft.start(
       RaftOutlets(
         write: { batch in
@@ -123,7 +125,7 @@ extension MemberWiring {
           storeInbox.send(.install(snapshot, path: path))
         },
         failed: { fatal.end($0) },
-        announceLater: { announcer.schedule(afterMilliseconds: MemberWiring.commitNewsDelay) }))
+        announceLater: { announcer.restart() }))
   }
 
   func makePeers(_ raft: RaftNode, _ running: Running) -> PeerTransport {

@@ -78,7 +78,7 @@ struct MemberWiring {
     services.start()
     corruption.start()
     desk.start(logWriter.inbox, on: loop)
-    connect(raft, logWriter, desk, store, peers)
+    try connect(raft, logWriter, desk, store, peers)
     supervisor.start()
     running.actors.withLock {
       $0 = [
