@@ -135,6 +135,17 @@ extension RaftCore {
       vote = message.from
     }
     send(Message(kind: response, to: message.from, term: message.term))
+    if isPreVote, yields(to: message) { becomeFollower(term: term, leader: 0) }
+  }
+
+  /// Whether another pre-candidate of this round goes first.
+  ///
+  /// Members that lost their leader's connection at the same moment ask each other at the same moment,
+  /// too. Where both go on, both vote for themselves, and nobody leads for a whole timeout more. A
+  /// pre-candidate has promised nothing, so it may always step back.
+  private func yields(to message: Message) -> Bool {
+    guard role == .preCandidate, message.term == term + 1, message.from > id else { return false }
+    return members.contains { $0.id == message.from && !$0.isLearner }
   }
 
   mutating func onVoteResponse(_ message: Message) {

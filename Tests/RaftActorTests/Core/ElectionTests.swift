@@ -133,6 +133,40 @@ import Testing
     }
   }
 
+  /// Two members that miss the leader at the same moment: without a rule for who goes first, both
+  /// would win the pre-vote, vote for themselves, and wait for another timeout.
+  @Test func preCandidatesOfTheSameMomentDoNotSplitTheVote() {
+    for voters in [[1, 2, 3], [1, 2, 3, 4, 5]] as [[MemberID]] {
+      var group = CoreGroup(voters)
+      group.elect(1)
+      group.drops = { $0.to == 1 || $0.from == 1 }
+      for id in voters.dropFirst() {
+        for _ in 0..<group.core(id).electionTimeout {
+          _ = group.with(id) { core in if core.role == .follower { core.tick() } }
+        }
+        #expect(group.core(id).role == .preCandidate)
+      }
+      group.settle()
+      #expect(group.core(voters.last!).role == .leader && group.core(2).role == .follower)
+      #expect(group.core(2).term == 2, "one election")
+    }
+  }
+
+  @Test func aPreCandidateStepsBackForNobodyElse() {
+    // A lower id, an older log, another round, and one that may not lead.
+    let asked: [(MemberID, Term, LogIndex, Term)] = [
+      (1, 1, 2, 2), (4, 1, 1, 2), (4, 1, 2, 3), (9, 1, 2, 2),
+    ]
+    for (from, logTerm, index, term) in asked {
+      var core = makeCore(
+        2, members: [1, 2, 4], learners: [9], hardState: HardState(term: 1), entries: log(1, 1))
+      core.campaign()
+      core.step(
+        Message(kind: .preVote, to: 2, from: from, term: term, logTerm: logTerm, index: index))
+      #expect(core.role == .preCandidate && core.term == 1)
+    }
+  }
+
   @Test func lowerTermsAreAnswered() {
     var core = makeCore(1, members: [1, 2, 3], hardState: HardState(term: 7))
     core.step(Message(kind: .heartbeat, to: 1, from: 2, term: 3))
