@@ -63,7 +63,7 @@ public final class ChildProcess: LoopResource, @unchecked Sendable {
       process, loop, path, [path] + arguments, environment, workingDirectory,
       output.writeEnd, errors.writeEnd)
     guard status == 0 else {
-      uv_close(asHandle(process), childClosed)
+      uv_close(asHandle(process), freeClosedHandle)
       throw SpawnError(path: path, errno: -status)
     }
     let child = ChildProcess(loop, process, onExit)
@@ -145,7 +145,7 @@ public final class ChildProcess: LoopResource, @unchecked Sendable {
     for pipe in pipes { pipe.close() }
     pipes = []
     handle.pointee.data = nil
-    uv_close(asHandle(handle), childClosed)
+    uv_close(asHandle(handle), freeClosedHandle)
     loop.unregister(resourceID)
   }
 
@@ -236,8 +236,4 @@ private func childExits(
 ) {
   guard let data = handle?.pointee.data else { return }
   Unmanaged<ChildProcess>.fromOpaque(data).takeUnretainedValue().didExit(status, signal)
-}
-
-private func childClosed(_ handle: UnsafeMutablePointer<uv_handle_t>?) {
-  UnsafeMutableRawPointer(handle)?.deallocate()
 }

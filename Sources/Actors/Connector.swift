@@ -161,7 +161,7 @@ public final class Connector: LoopResource, @unchecked Sendable {
     attemptTarget = target.text
     guard status == 0 else {
       request.deallocate()
-      uv_close(asHandle(opened), freeClosedStream)
+      uv_close(asHandle(opened), freeClosedHandle)
       note(status, attemptTarget)
       return false
     }
@@ -179,7 +179,7 @@ public final class Connector: LoopResource, @unchecked Sendable {
     if status == 0 {
       didOpen(StreamConnection(loop: loop, stream: opened))
     } else {
-      uv_close(asHandle(opened), freeClosedStream)
+      uv_close(asHandle(opened), freeClosedHandle)
       note(status, attemptTarget)
       tryNext()
     }
@@ -222,7 +222,7 @@ public final class Connector: LoopResource, @unchecked Sendable {
     }
     if let stream {
       self.stream = nil
-      uv_close(asHandle(stream), freeClosedStream)
+      uv_close(asHandle(stream), freeClosedHandle)
     }
     if let lookup {
       uv_cancel(UnsafeMutableRawPointer(lookup).assumingMemoryBound(to: uv_req_t.self))

@@ -338,3 +338,8 @@ func asHandle<Handle>(_ pointer: UnsafeMutablePointer<Handle>) -> UnsafeMutableP
 {
   UnsafeMutableRawPointer(pointer).assumingMemoryBound(to: uv_handle_t.self)
 }
+
+/// Frees a handle that belongs to no object, or to none any more. For use as a close callback.
+func freeClosedHandle(_ handle: UnsafeMutablePointer<uv_handle_t>?) {
+  UnsafeMutableRawPointer(handle)?.deallocate()
+}

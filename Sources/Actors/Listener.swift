@@ -281,7 +281,7 @@ func openStream(
   }
   if status == 0 { return stream }
   Glibc.close(descriptor)
-  uv_close(asHandle(stream), freeClosedStream)
+  uv_close(asHandle(stream), freeClosedHandle)
   return nil
 }
 

@@ -55,7 +55,7 @@ public final class LoopTimer: LoopResource, @unchecked Sendable {
     guard let timer = handle else { return }
     handle = nil
     timer.pointee.data = nil
-    uv_close(asHandle(timer), timerClosed)
+    uv_close(asHandle(timer), freeClosedHandle)
     loop.unregister(resourceID)
   }
 
@@ -71,8 +71,4 @@ public final class LoopTimer: LoopResource, @unchecked Sendable {
 private func timerFires(_ handle: UnsafeMutablePointer<uv_timer_t>?) {
   guard let data = handle?.pointee.data else { return }
   Unmanaged<LoopTimer>.fromOpaque(data).takeUnretainedValue().fire()
-}
-
-private func timerClosed(_ handle: UnsafeMutablePointer<uv_handle_t>?) {
-  UnsafeMutableRawPointer(handle)?.deallocate()
 }

@@ -20,10 +20,9 @@ public final class QuietTimer: LoopResource, @unchecked Sendable {
   private let poll: UnsafeMutablePointer<uv_poll_t>
   private var resourceID: UInt64 = 0
   private var isOpen = true
-  /// Nanoseconds of the monotonic clock; nil if nobody waits.
+  /// Nanoseconds of the monotonic clock; nil if nobody waits. Otherwise the clock is going to ring,
+  /// though perhaps before this.
   private var due: UInt64?
-  /// The clock will ring, though perhaps before it is due.
-  private var isSet = false
 
   /// Makes an idle timer. Loop thread. The loop keeps it until it stops, or until ``close()``.
   ///
@@ -54,8 +53,10 @@ public final class QuietTimer: LoopResource, @unchecked Sendable {
   public func restart() {
     loop.preconditionOnLoop()
     guard isOpen else { return }
+    let wasIdle = due == nil
+    // Before the clock is set, or it would ring too early once more.
     due = loop.now + delay
-    if !isSet { set(nanoseconds: delay) }
+    if wasIdle { set(nanoseconds: delay) }
   }
 
   /// Frees the timer; it does not fire again. Idempotent.
@@ -67,7 +68,7 @@ public final class QuietTimer: LoopResource, @unchecked Sendable {
     poll.pointee.data = nil
     uv_poll_stop(poll)
     Glibc.close(clock)
-    uv_close(asHandle(poll), quietTimerClosed)
+    uv_close(asHandle(poll), freeClosedHandle)
     loop.unregister(resourceID)
   }
 
@@ -84,7 +85,6 @@ public final class QuietTimer: LoopResource, @unchecked Sendable {
 
   /// - Parameter nanoseconds: until the clock rings; 0 silences it.
   private func set(nanoseconds: UInt64) {
-    isSet = nanoseconds > 0
     let status = apus_clock_set(clock, Int64(nanoseconds))
     precondition(status == 0, "set a timer: \(errnoText(errno))")
   }
@@ -93,8 +93,4 @@ public final class QuietTimer: LoopResource, @unchecked Sendable {
 private func clockRings(_ handle: UnsafeMutablePointer<uv_poll_t>?, _: Int32, _: Int32) {
   guard let data = handle?.pointee.data else { return }
   Unmanaged<QuietTimer>.fromOpaque(data).takeUnretainedValue().ring()
-}
-
-private func quietTimerClosed(_ handle: UnsafeMutablePointer<uv_handle_t>?) {
-  UnsafeMutableRawPointer(handle)?.deallocate()
 }

@@ -32,7 +32,7 @@ public final class SignalSource: LoopResource, @unchecked Sendable {
     status = uv_signal_start(handle, signalArrives, signal)
     guard status == 0 else {
       handle.pointee.data = nil
-      uv_close(asHandle(handle), signalClosed)
+      uv_close(asHandle(handle), freeClosedHandle)
       throw EventLoopError(errno: -status)
     }
     resourceID = loop.register(self)
@@ -45,7 +45,7 @@ public final class SignalSource: LoopResource, @unchecked Sendable {
     isOpen = false
     onSignal = nil
     handle.pointee.data = nil
-    uv_close(asHandle(handle), signalClosed)
+    uv_close(asHandle(handle), freeClosedHandle)
     loop.unregister(resourceID)
   }
 
@@ -59,8 +59,4 @@ public final class SignalSource: LoopResource, @unchecked Sendable {
 private func signalArrives(_ handle: UnsafeMutablePointer<uv_signal_t>?, _ signal: Int32) {
   guard let data = handle?.pointee.data else { return }
   Unmanaged<SignalSource>.fromOpaque(data).takeUnretainedValue().arrive()
-}
-
-private func signalClosed(_ handle: UnsafeMutablePointer<uv_handle_t>?) {
-  UnsafeMutableRawPointer(handle)?.deallocate()
 }

@@ -356,11 +356,6 @@ func asStream<Handle>(_ pointer: UnsafeMutablePointer<Handle>) -> UnsafeMutableP
   UnsafeMutableRawPointer(pointer).assumingMemoryBound(to: uv_stream_t.self)
 }
 
-/// Frees a stream handle that no object has taken over. For use as a close callback.
-func freeClosedStream(_ handle: UnsafeMutablePointer<uv_handle_t>?) {
-  UnsafeMutableRawPointer(handle)?.deallocate()
-}
-
 private func uvBuffer(_ bytes: UnsafeRawBufferPointer) -> uv_buf_t {
   // libuv only reads from the buffers that it writes to a socket.
   let base = UnsafeMutableRawPointer(mutating: bytes.baseAddress)

@@ -3,8 +3,7 @@ import Base
 extension RaftCore {
   /// Only a voter that has its whole state may lead.
   var isPromotable: Bool {
-    guard pendingSnapshot == 0, let own = memberSlot(id) else { return false }
-    return !members[own].isLearner
+    pendingSnapshot == 0 && isVoter(id)
   }
 
   /// Starts an election now, as when the election timeout passes.
@@ -144,8 +143,7 @@ extension RaftCore {
   /// too. Where both go on, both vote for themselves, and nobody leads for a whole timeout more. A
   /// pre-candidate has promised nothing, so it may always step back.
   private func yields(to message: Message) -> Bool {
-    guard role == .preCandidate, message.term == term + 1, message.from > id else { return false }
-    return members.contains { $0.id == message.from && !$0.isLearner }
+    role == .preCandidate && message.term == term + 1 && message.from > id && isVoter(message.from)
   }
 
   mutating func onVoteResponse(_ message: Message) {
