@@ -40,7 +40,7 @@ enum GRPCServerCallbacks {
 
   private static let beginHeaders: nghttp2_on_begin_headers_callback = { _, frame, context in
     guard let session = session(context), let frame else { return failure }
-    if frame.pointee.headers.cat == NGHTTP2_HCAT_REQUEST { session.incoming.begin() }
+    if frame.pointee.headers.cat == NGHTTP2_HCAT_REQUEST { session.context.incoming.begin() }
     return 0
   }
 
@@ -49,10 +49,10 @@ enum GRPCServerCallbacks {
     guard let session = session(context), let frame else { return failure }
     // Trailers of a request mean nothing to gRPC.
     guard frame.pointee.headers.cat == NGHTTP2_HCAT_REQUEST else { return 0 }
-    session.incoming.add(
+    session.context.incoming.add(
       name: UnsafeBufferPointer(start: name, count: nameCount),
       value: UnsafeBufferPointer(start: value, count: valueCount),
-      listBytesMax: session.configuration.headerListBytesMax)
+      listBytesMax: session.context.configuration.headerListBytesMax)
     return 0
   }
 
@@ -152,7 +152,7 @@ enum GRPCServerCallbacks {
     }
     session.output.append(contentsOf: UnsafeBufferPointer(start: head, count: 9))
     call.queue.write(length, to: &session.output)
-    if call.wantsWritable, call.queue.bytes <= session.configuration.writableLowBytes {
+    if call.wantsWritable, call.queue.bytes <= session.context.configuration.writableLowBytes {
       call.wantsWritable = false
       session.noteWritable(call)
     }

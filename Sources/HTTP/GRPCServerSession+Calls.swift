@@ -23,14 +23,14 @@ extension GRPCServerSession: MessageReceiving {
 
   /// Tells the budget what a call holds; a call for which there is no room ends.
   func noteHeld(_ call: ServerCall) {
-    guard let budget = configuration.receiveBudget else { return }
+    guard let budget = context.configuration.receiveBudget else { return }
     let bytes = call.inbox.partial.count
     guard !budget.change(from: call.heldBytes, to: bytes) else { return call.heldBytes = bytes }
     refuse(
       call, GRPCStatus(.resourceExhausted, "apus: too many unfinished requests at the same time"))
   }
 
-  var receiveMessageBytesMax: Int { configuration.receiveMessageBytesMax }
+  var receiveMessageBytesMax: Int { context.configuration.receiveMessageBytesMax }
 
   /// A plain request's body is handed on as it comes.
   func deliver(_ call: ServerCall, _ bytes: UnsafeRawBufferPointer) -> Int {
@@ -109,7 +109,7 @@ extension GRPCServerSession {
   }
 
   private func noteQueued(_ call: ServerCall) {
-    if call.queue.bytes > configuration.writableLowBytes { call.wantsWritable = true }
+    if call.queue.bytes > context.configuration.writableLowBytes { call.wantsWritable = true }
     pump(call)
   }
 

@@ -6,7 +6,7 @@ import CNGHTTP2
 /// per loop turn, while its socket accepts data, writes out ``appendOutput(to:limitBytes:)``.
 /// Times are nanoseconds on one monotonic clock of the owner's choice.
 public final class GRPCServerSession {
-  public let configuration: GRPCServerConfiguration
+  let context: GRPCServerContext
   /// Why the session ended, for a log line; empty while it is healthy.
   public internal(set) var endReason = ""
 
@@ -21,9 +21,9 @@ public final class GRPCServerSession {
   /// Calls whose stream is open. Removal reorders them.
   @exclusivity(unchecked) private var calls: [ServerCall] = []
   @exclusivity(unchecked) private(set) var now: UInt64 = 0
-  @exclusivity(unchecked) var incoming = IncomingHeaders()
+  /// The header block of which a part has arrived, from one ``receive(_:now:)`` to the next.
+  private var incompleteHeaders: IncomingHeaders?
   @exclusivity(unchecked) var emptyFrames = 0
-  private let routes: [[UInt8]]
   @exclusivity(unchecked) private var lastRoute = 0
   @exclusivity(unchecked) private var lastFields = HeaderFields()
   @exclusivity(unchecked) private var pingPolicy: PingPolicy
@@ -44,10 +44,17 @@ public final class GRPCServerSession {
   private static let drainPing: [UInt8] = Array("draining".utf8)
   private static let keepalivePing: [UInt8] = Array("areyouup".utf8)
 
-  public init(configuration: GRPCServerConfiguration, delegate: any GRPCServerDelegate) {
-    self.configuration = configuration
+  /// A session that shares nothing with others.
+  public convenience init(
+    configuration: GRPCServerConfiguration, delegate: any GRPCServerDelegate
+  ) {
+    self.init(GRPCServerContext(configuration), delegate: delegate)
+  }
+
+  public init(_ context: GRPCServerContext, delegate: any GRPCServerDelegate) {
+    let configuration = context.configuration
+    self.context = context
     self.delegate = delegate
-    routes = configuration.routes.map { Array($0.utf8) }
     pingPolicy = PingPolicy(intervalMin: configuration.pingIntervalMin)
     resets = TokenBucket(
       burst: configuration.streamResetsBurst, perSecond: configuration.streamResetsPerSecond)
@@ -79,8 +86,10 @@ public final class GRPCServerSession {
     self.now = now
     noteRead()
     isInside = true
+    if incompleteHeaders != nil { context.resume(&incompleteHeaders) }
     let start = bytes.baseAddress?.assumingMemoryBound(to: UInt8.self)
     let used = nghttp2_session_mem_recv(connection.raw, start, bytes.count)
+    if context.incoming.isIncomplete { incompleteHeaders = context.suspend() }
     isInside = false
     if used < 0 { fail(String(cString: nghttp2_strerror(Int32(clamping: used)))) }
     return !isFinished && !isTerminating
@@ -148,7 +157,7 @@ public final class GRPCServerSession {
     guard case .none = drain, !isFinished else { return }
     self.now = now
     // Two steps, so that calls which crossed the first GOAWAY on their way are still served.
-    drain = .noticed(until: now &+ configuration.drainNoticeTime)
+    drain = .noticed(until: now &+ context.configuration.drainNoticeTime)
     nghttp2_submit_shutdown_notice(connection.raw)
     connection.ping(Self.drainPing)
   }
@@ -171,7 +180,8 @@ extension GRPCServerSession {
   private func noteRead() {
     if keepalive == nil {
       keepalive = Keepalive(
-        interval: configuration.keepaliveInterval, timeout: configuration.keepaliveTimeout,
+        interval: context.configuration.keepaliveInterval,
+        timeout: context.configuration.keepaliveTimeout,
         now: now)
     }
     keepalive?.onRead(now: now)
@@ -201,7 +211,7 @@ extension GRPCServerSession {
   func onPing(isAck: Bool, opaque: [UInt8]) {
     if isAck {
       if case .noticed = drain, opaque == Self.drainPing { announceDrain() }
-    } else if configuration.enforcesPingPolicy,
+    } else if context.configuration.enforcesPingPolicy,
       !pingPolicy.onPing(now: now, hasOpenCalls: !calls.isEmpty)
     {
       terminate(debug: "too_many_pings")
@@ -274,12 +284,13 @@ extension GRPCServerSession {
 extension GRPCServerSession {
   /// A request's header block is complete.
   func onRequest(stream: Int32) {
-    if incoming.isTooLarge {
+    context.incoming.end()
+    if context.incoming.isTooLarge {
       connection.reset(stream, NGHTTP2_ENHANCE_YOUR_CALM)
-    } else if calls.count >= configuration.openStreamsMax {
+    } else if calls.count >= context.configuration.openStreamsMax {
       connection.reset(stream, NGHTTP2_REFUSED_STREAM)
-    } else if !incoming.isGRPC, configuration.acceptsHTTP {
-      incoming.keepTimeout()
+    } else if !context.incoming.isGRPC, context.configuration.acceptsHTTP {
+      context.incoming.keepTimeout()
       open(stream: stream, kind: .http, deadline: nil, encoding: .identity)
     } else {
       onGRPCRequest(stream: stream)
@@ -287,14 +298,14 @@ extension GRPCServerSession {
   }
 
   private func onGRPCRequest(stream: Int32) {
-    guard incoming.isGRPC else {
-      let type = String(decoding: incoming.contentType, as: UTF8.self)
+    guard context.incoming.isGRPC else {
+      let type = String(decoding: context.incoming.contentType, as: UTF8.self)
       return refuse(
         stream, httpStatus: 415,
         GRPCStatus(.invalidArgument, "invalid gRPC request content-type \"\(type)\""))
     }
     var deadline: UInt64?
-    switch incoming.timeout {
+    switch context.incoming.timeout {
     case .none: break
     case .nanoseconds(let timeout):
       let (sum, overflow) = now.addingReportingOverflow(timeout)
@@ -303,14 +314,14 @@ extension GRPCServerSession {
       return refuse(
         stream, httpStatus: 400, GRPCStatus(.internal, "malformed grpc-timeout: \"\(text)\""))
     }
-    guard incoming.isPOST else {
-      let method = String(decoding: incoming.method, as: UTF8.self)
+    guard context.incoming.isPOST else {
+      let method = String(decoding: context.incoming.method, as: UTF8.self)
       return refuse(
         stream, httpStatus: 405,
         GRPCStatus(
           .internal, "Received a HEADERS frame with :method \"\(method)\" which should be POST"))
     }
-    switch incoming.encoding {
+    switch context.incoming.encoding {
     case .known(let encoding):
       open(stream: stream, kind: .grpc, deadline: deadline, encoding: encoding)
     case .unknown(let name):
@@ -324,12 +335,13 @@ extension GRPCServerSession {
   private func open(
     stream: Int32, kind: ServerCall.Kind, deadline: UInt64?, encoding: MessageEncoding
   ) {
-    if incoming.fields != lastFields { lastFields = incoming.fields }
+    if context.incoming.fields != lastFields { lastFields = context.sharedFields() }
     let route = findRoute()
     let call = ServerCall(
       id: stream, kind: kind,
       path: route >= 0
-        ? configuration.routes[route] : String(decoding: incoming.path, as: UTF8.self),
+        ? context.configuration.routes[route]
+        : String(decoding: context.incoming.path, as: UTF8.self),
       route: route, deadline: deadline, fields: lastFields, encoding: encoding, session: self)
     call.slot = calls.count
     calls.append(call)
@@ -339,14 +351,13 @@ extension GRPCServerSession {
     switch kind {
     case .grpc: delegate?.callStarted(call)
     case .http:
-      delegate?.httpRequest(call, method: String(decoding: incoming.method, as: UTF8.self))
+      delegate?.httpRequest(call, method: String(decoding: context.incoming.method, as: UTF8.self))
     }
   }
 
   private func findRoute() -> Int {
-    let path = incoming.path
-    if lastRoute < routes.count, routes[lastRoute] == path { return lastRoute }
-    guard let found = routes.firstIndex(where: { $0 == path }) else { return -1 }
+    if context.isRoute(lastRoute) { return lastRoute }
+    guard let found = context.findRoute() else { return -1 }
     lastRoute = found
     return found
   }

@@ -1,5 +1,5 @@
-/// The header block being received. HTTP/2 sends one block at a time, so a session has one of
-/// these and reuses its buffers.
+/// The header block being received. HTTP/2 sends one block at a time, and nearly always in one
+/// piece, so all sessions of a thread share one of these and its buffers.
 struct IncomingHeaders {
   enum Timeout { case none, nanoseconds(UInt64), malformed(String) }
   enum Encoding { case known(MessageEncoding), unknown(String) }
@@ -10,6 +10,8 @@ struct IncomingHeaders {
   private(set) var isPOST = false
   private(set) var isGRPC = false
   private(set) var isTooLarge = false
+  /// Between ``begin()`` and ``end()``.
+  private(set) var isIncomplete = false
   private(set) var timeout = Timeout.none
   private(set) var encoding = Encoding.known(.identity)
   private(set) var fields = HeaderFields()
@@ -22,11 +24,15 @@ struct IncomingHeaders {
     isPOST = false
     isGRPC = false
     isTooLarge = false
+    isIncomplete = true
     timeout = .none
     encoding = .known(.identity)
     fields.removeAll()
     listBytes = 0
   }
+
+  /// The block is complete.
+  mutating func end() { isIncomplete = false }
 
   mutating func add(
     name: UnsafeBufferPointer<UInt8>, value: UnsafeBufferPointer<UInt8>, listBytesMax: Int

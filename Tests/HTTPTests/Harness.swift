@@ -89,6 +89,11 @@ final class Wire {
     self.server = GRPCServerSession(configuration: server, delegate: recorder)
   }
 
+  init(_ context: GRPCServerContext) {
+    client = GRPCClientSession(configuration: GRPCClientConfiguration(authority: "test"))
+    server = GRPCServerSession(context, delegate: recorder)
+  }
+
   deinit {
     client.close()
     server.close()

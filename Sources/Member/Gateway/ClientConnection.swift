@@ -7,31 +7,12 @@ import TLS
 ///
 /// Belongs to the gateway's loop; everything here happens inside the gateway's methods.
 final class ClientConnection: GRPCServerDelegate {
-  /// What the gateway does with a connection's events.
-  struct Handlers {
-    var called: (ServerCall, ClientConnection) -> Void
-    var received: (ServerCall, UnsafeRawBufferPointer) -> Void
-    var halfClosed: (ServerCall) -> Void
-    var cancelled: (ServerCall) -> Void
-    var writable: (ServerCall) -> Void
-    /// The head of a request of HTTP/1.1, or of HTTP/2 that is not gRPC.
-    var request: (HTTPExchange) -> Void
-    /// Whether a request to become a WebSocket is seen to.
-    var acceptsWebSocket: (HTTP1RequestHead) -> Bool
-    /// Headers of all answers to such a request.
-    var commonHeaders: (HTTP1Headers) -> [HTTPField]
-    /// There is output to be flushed at the end of this turn.
-    var touched: (ClientConnection) -> Void
-    var closed: (ClientConnection) -> Void
-  }
-
-  /// Which protocols the address serves that the connection came in by.
-  enum Protocols { case all, grpc, http }
-
   /// Output that may wait in the socket before the session's calls are held back.
   private static let outputBytesMax = 4 << 20
   /// Output of one connection per turn. What is more waits while others have theirs.
   private static let outputBytesPerTurn = 256 << 10
+  /// Output of a connection that ends, at its end.
+  private static let lastOutputBytesMax = 1 << 20
   private static let clientVersionsMax = 128
   /// How long a client may take over the head of a request, or its first bytes once it has begun.
   private static let headTime: UInt64 = 30 * 1_000_000_000
@@ -41,31 +22,23 @@ final class ClientConnection: GRPCServerDelegate {
   /// The common name in the client's certificate, if the trusted authority vouches for it and
   /// `--client-cert-auth` asks for it.
   var certificateCommonName: String?
-  private let configuration: GRPCServerConfiguration
-  private let handlers: Handlers
+  private let entrance: ClientEntrance
   private var sniffer: ProtocolSniffer? = ProtocolSniffer()
   private(set) var session: GRPCServerSession?
   private var http1: HTTP1Connection?
-  private let protocols: Protocols
   /// When it was accepted, and since when it has been without a request.
   private let acceptedAt: UInt64
   private var sniffedBytes = 0
-  private var output = Bytes()
   /// What the last call said of its client, and the counters of it.
   private var client: (fields: HeaderFields, unary: Counter, stream: Counter)?
   var isTouched = false
   private var isClosed = false
 
-  init(
-    id: UInt64, stream: StreamConnection, protocols: Protocols,
-    configuration: GRPCServerConfiguration, handlers: Handlers, now: UInt64
-  ) {
+  init(id: UInt64, stream: StreamConnection, entrance: ClientEntrance, now: UInt64) {
     acceptedAt = now
-    self.protocols = protocols
     self.id = id
     self.stream = stream
-    self.configuration = configuration
-    self.handlers = handlers
+    self.entrance = entrance
   }
 
   /// Counts a call by the client's version. Calls of one connection nearly always say the same, and
@@ -88,11 +61,13 @@ final class ClientConnection: GRPCServerDelegate {
     if sniffer != nil {
       sniff(bytes, now: now)
     } else if let session {
-      if !session.receive(bytes, now: now) { finishAfterOutput() }
+      if !session.receive(bytes, now: now) { return finishAfterOutput() }
+      // Most requests are answered later, and then tell of themselves.
+      if session.wantsWrite { touch() }
     } else {
       http1?.receive(bytes, now: now)
+      touch()
     }
-    touch()
   }
 
   private func sniff(_ bytes: UnsafeRawBufferPointer, now: UInt64) {
@@ -100,9 +75,9 @@ final class ClientConnection: GRPCServerDelegate {
     guard let decision = sniffer?.receive(bytes), decision != .needMore else { return }
     let first = sniffer?.takeBytes() ?? []
     sniffer = nil
-    switch (decision, protocols) {
+    switch (decision, entrance.protocols) {
     case (.http2, _):
-      session = GRPCServerSession(configuration: configuration, delegate: self)
+      session = GRPCServerSession(entrance.sessions, delegate: self)
     case (_, .grpc): return close()
     default: http1 = HTTP1Connection(connection: self, stream: stream)
     }
@@ -118,7 +93,7 @@ final class ClientConnection: GRPCServerDelegate {
   func touch() {
     guard !isTouched else { return }
     isTouched = true
-    handlers.touched(self)
+    entrance.handlers.touched(self)
   }
 
   /// Sends everything that has collected in this turn with one system call.
@@ -127,20 +102,27 @@ final class ClientConnection: GRPCServerDelegate {
     guard !isClosed else { return }
     if let session {
       var left = Self.outputBytesPerTurn
-      while stream.queuedBytes < Self.outputBytesMax {
+      while session.wantsWrite, stream.queuedBytes < Self.outputBytesMax {
         guard left > 0 else {
           touch()
           break
         }
-        output.removeAll(keepingCapacity: true)
-        session.appendOutput(to: &output, limitBytes: left)
-        if output.isEmpty { break }
-        output.withUnsafeBytes { stream.write($0) }
-        left -= output.count
+        let count = send(from: session, limitBytes: left)
+        if count == 0 { break }
+        left -= count
       }
       if session.isFinished { finishAfterOutput() }
     } else {
       http1?.flush()
+    }
+  }
+
+  /// Hands what the session has to the socket; returns how many bytes.
+  private func send(from session: GRPCServerSession, limitBytes: Int) -> Int {
+    entrance.withOutputBuffer { output in
+      session.appendOutput(to: &output, limitBytes: limitBytes)
+      if !output.isEmpty { output.withUnsafeBytes { stream.write($0) } }
+      return output.count
     }
   }
 
@@ -179,11 +161,7 @@ final class ClientConnection: GRPCServerDelegate {
   /// Sends what is queued, then closes.
   func finishAfterOutput() {
     guard !isClosed else { return }
-    if let session {
-      output.removeAll(keepingCapacity: true)
-      session.appendOutput(to: &output)
-      if !output.isEmpty { output.withUnsafeBytes { stream.write($0) } }
-    }
+    if let session { _ = send(from: session, limitBytes: Self.lastOutputBytesMax) }
     end()
     stream.closeWhenFlushed()
   }
@@ -198,27 +176,27 @@ final class ClientConnection: GRPCServerDelegate {
     isClosed = true
     session?.close()
     http1?.close()
-    handlers.closed(self)
+    entrance.handlers.closed(self)
   }
 
   // MARK: - gRPC
 
-  func callStarted(_ call: ServerCall) { handlers.called(call, self) }
+  func callStarted(_ call: ServerCall) { entrance.handlers.called(call, self) }
 
   func call(_ call: ServerCall, received message: UnsafeRawBufferPointer) {
-    handlers.received(call, message)
+    entrance.handlers.received(call, message)
   }
 
-  func callHalfClosed(_ call: ServerCall) { handlers.halfClosed(call) }
+  func callHalfClosed(_ call: ServerCall) { entrance.handlers.halfClosed(call) }
 
   func callCancelled(_ call: ServerCall) {
     if let request = call.userData as? HTTP2Request { return request.exchange.gone() }
-    handlers.cancelled(call)
+    entrance.handlers.cancelled(call)
   }
 
   func callWritable(_ call: ServerCall) {
     if let request = call.userData as? HTTP2Request { return request.exchange.becameWritable() }
-    handlers.writable(call)
+    entrance.handlers.writable(call)
   }
 
   // MARK: - HTTP
@@ -243,10 +221,14 @@ final class ClientConnection: GRPCServerDelegate {
   /// A request has arrived.
   func begin(_ exchange: HTTPExchange) {
     exchange.commonHeaders = commonHeaders(exchange.headers)
-    handlers.request(exchange)
+    entrance.handlers.request(exchange)
   }
 
-  func acceptsWebSocket(_ head: HTTP1RequestHead) -> Bool { handlers.acceptsWebSocket(head) }
+  func acceptsWebSocket(_ head: HTTP1RequestHead) -> Bool {
+    entrance.handlers.acceptsWebSocket(head)
+  }
 
-  func commonHeaders(_ headers: HTTP1Headers) -> [HTTPField] { handlers.commonHeaders(headers) }
+  func commonHeaders(_ headers: HTTP1Headers) -> [HTTPField] {
+    entrance.handlers.commonHeaders(headers)
+  }
 }

@@ -98,6 +98,9 @@ actor ClientGateway {
   static let earlyConnectionsMax = 1024
   /// Brief reads of one turn that are answered on the loop's thread if the store's sleeps.
   static let readsServedHereMax = 4
+  /// So many connections are answered before what they are sent is written: while their memory is still
+  /// in the processor's caches.
+  private static let connectionsBetweenFlushes = 64
 
   nonisolated let executor: EventLoop
   nonisolated var unownedExecutor: UnownedSerialExecutor {
@@ -215,14 +218,15 @@ actor ClientGateway {
   /// Binds addresses of clients. Loop thread. Connections are accepted at once and served once the
   /// member has joined.
   func listen(
-    on addresses: [SecuredAddress], for protocols: ClientConnection.Protocols, reusePort: Bool
+    on addresses: [SecuredAddress], for protocols: ClientEntrance.Protocols, reusePort: Bool
   ) throws(ListenError) {
     for address in addresses {
+      let entrance = entrance(for: protocols, at: address.address, handlers)
       let listener = try Listener.listen(
         on: address.address, loop: executor, options: .init(reusePort: reusePort),
         security: address.security
       ) { stream in
-        self.accept(stream, protocols)
+        self.accept(stream, entrance, servesEarly: false)
       }
       listeners.append(listener)
     }
@@ -231,14 +235,35 @@ actor ClientGateway {
   /// Binds the addresses that serve `/metrics`, `/health`, `/livez` and `/readyz` only, from the start
   /// on. Loop thread.
   func listenForMetrics(on addresses: [SecuredAddress]) throws(ListenError) {
+    var handlers = handlers
+    handlers.request = { exchange in self.metricsRequest(exchange) }
+    handlers.acceptsWebSocket = { _ in false }
+    handlers.commonHeaders = { _ in [] }
     for address in addresses {
+      let entrance = entrance(for: .http, at: address.address, handlers)
       listeners.append(
         try Listener.listen(
           on: address.address, loop: executor, security: address.security
         ) { stream in
-          self.accept(stream, .http, onlyMetrics: true)
+          self.accept(stream, entrance, servesEarly: true)
         })
     }
+  }
+
+  private func entrance(
+    for protocols: ClientEntrance.Protocols, at address: StreamAddress,
+    _ handlers: ClientEntrance.Handlers
+  ) -> ClientEntrance {
+    var handlers = handlers
+    var configuration = sessionConfiguration
+    configuration.acceptsHTTP = protocols != .grpc
+    // Go's clients name the path of the socket where the name of a host should stand.
+    if case .unix = address { configuration.acceptsAnyAuthority = true }
+    if protocols == .http {
+      handlers.called = { call, _ in call.finish(GatewayMethod.unknown(path: call.path)) }
+    }
+    return ClientEntrance(
+      protocols: protocols, handlers: handlers, sessions: GRPCServerContext(configuration))
   }
 
   private func receive(_ batch: inout ContiguousArray<GatewayInput>) {
@@ -254,7 +279,11 @@ actor ClientGateway {
 
   private func handle(_ input: GatewayInput) {
     switch input {
-    case .replies(let replies): for reply in replies { answer(reply) }
+    case .replies(let replies):
+      for reply in replies {
+        answer(reply)
+        if touched.count >= Self.connectionsBetweenFlushes { flushTouched() }
+      }
     case .watch(let deliveries, let counts): deliver(deliveries, counts)
     case .part(let id, let message): sendPart(id, message)
     case .reads(let states): for state in states { confirmed(state) }
@@ -307,13 +336,17 @@ actor ClientGateway {
       leaseReads = []
     }
     sendWatchCommands()
-    var flushed: [ClientConnection] = []
-    swap(&flushed, &touched)
-    for connection in flushed { connection.flush() }
+    flushTouched()
     // Those with more to send than a turn allows go on in the next one.
     if !touched.isEmpty { executor.execute {} }
     // Flushing lets watch streams take events again, which the store should hear at once.
     sendWatchCommands()
+  }
+
+  private func flushTouched() {
+    var flushed: [ClientConnection] = []
+    swap(&flushed, &touched)
+    for connection in flushed { connection.flush() }
   }
 
   private func sendWatchCommands() {
@@ -365,33 +398,18 @@ actor ClientGateway {
 
   // MARK: - Connections
 
-  private func accept(
-    _ stream: StreamConnection, _ protocols: ClientConnection.Protocols, onlyMetrics: Bool = false
-  ) {
+  /// - Parameter servesEarly: whether the connection is read before the member has joined.
+  private func accept(_ stream: StreamConnection, _ entrance: ClientEntrance, servesEarly: Bool) {
     guard !isShuttingDown, hasRoom() else { return stream.close() }
-    var handlers = handlers
-    var configuration = sessionConfiguration
-    configuration.acceptsHTTP = protocols != .grpc
-    // Go's clients name the path of the socket where the name of a host should stand.
-    configuration.acceptsAnyAuthority = stream.network == "unix"
-    if protocols == .http {
-      handlers.called = { call, _ in call.finish(GatewayMethod.unknown(path: call.path)) }
-    }
-    if onlyMetrics {
-      handlers.request = { exchange in self.metricsRequest(exchange) }
-      handlers.acceptsWebSocket = { _ in false }
-      handlers.commonHeaders = { _ in [] }
-    }
     let connection = ClientConnection(
-      id: nextConnection, stream: stream, protocols: protocols, configuration: configuration,
-      handlers: handlers, now: executor.now)
+      id: nextConnection, stream: stream, entrance: entrance, now: executor.now)
     nextConnection += 1
     if auth.usesCertificateNames {
       connection.certificateCommonName = stream.verifiedCertificate?.commonName
     }
     connections[connection.id] = connection
     stream.onWritable = { connection.becameWritable() }
-    guard !isServing, !onlyMetrics else { return read(from: connection) }
+    guard !isServing, !servesEarly else { return read(from: connection) }
     early.append(connection)
     // Nobody reads these yet, so nobody notices when their clients give up.
     if early.count > Self.earlyConnectionsMax { early.removeFirst().close() }
@@ -431,8 +449,8 @@ actor ClientGateway {
       onEnd: { _ in connection.close() })
   }
 
-  private var handlers: ClientConnection.Handlers {
-    ClientConnection.Handlers(
+  private var handlers: ClientEntrance.Handlers {
+    ClientEntrance.Handlers(
       called: { call, connection in self.started(call, on: connection) },
       received: { call, message in self.received(call, message) },
       halfClosed: { call in self.halfClosed(call) },
