@@ -13,11 +13,14 @@ struct LoadTarget: Sendable {
   /// Goes with every call; nil if nobody has logged in.
   var token: String?
 
-  /// Dialers for connections of one loop, one per endpoint; nil where connections are plain.
-  func dialers() -> [TLSDialer?] {
+  /// The servers for connections of one loop.
+  func servers() -> [LoadServer] {
     let scratch = TLSScratch()
     return endpoints.map { endpoint in
-      tls.map { TLSDialer(source: $0, serverName: endpoint.serverName, scratch: scratch) }
+      let dialer = tls.map {
+        TLSDialer(source: $0, serverName: endpoint.serverName, scratch: scratch)
+      }
+      return LoadServer(endpoint: endpoint, security: dialer, token: token)
     }
   }
 }

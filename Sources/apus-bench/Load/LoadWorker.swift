@@ -50,13 +50,11 @@ final class LoadWorker: LoadConnectionOwner, @unchecked Sendable {
     let workers = plan.workers
     let total = plan.total / workers + (number < plan.total % workers ? 1 : 0)
     share = (plan.total == 0 ? .max : total, plan.rate / Double(workers))
-    let dialers = plan.target.dialers()
+    let servers = plan.target.servers()
     for index in stride(from: number, to: plan.connections, by: workers) {
-      let server = index % dialers.count
       connections.append(
         LoadConnection(
-          endpoint: plan.target.endpoints[server], security: dialers[server],
-          token: plan.target.token, index: connections.count,
+          server: servers[index % servers.count], index: connections.count,
           slots: plan.streams, loop: loop, owner: self,
           onDirty: { [unowned self] in noteDirty($0) }))
     }
@@ -111,7 +109,7 @@ final class LoadWorker: LoadConnectionOwner, @unchecked Sendable {
 
   func connectionLost(_ connection: LoadConnection, reason: String) {
     switch phase {
-    case .connecting: connected("\(connection.endpoint): \(reason)")
+    case .connecting: connected("\(connection.server.endpoint): \(reason)")
     case .ready, .running, .draining:
       // Calls on it have been counted; without any, this is the only trace of the loss.
       if result.errors[reason] == nil { result.errors[reason] = 1 }

@@ -44,14 +44,12 @@ final class WatchLoad: LoadConnectionOwner, @unchecked Sendable {
   init(_ plan: WatchPlan) throws {
     self.plan = plan
     loop = try EventLoop()
-    let dialers = plan.target.dialers()
+    let servers = plan.target.servers()
     for index in 0..<plan.connections {
-      let server = index % dialers.count
       connections.append(
         LoadConnection(
-          endpoint: plan.target.endpoints[server], security: dialers[server],
-          token: plan.target.token, index: index, slots: 0,
-          loop: loop, owner: self, onDirty: { [unowned self] in dirty.append($0) }))
+          server: servers[index % servers.count], index: index, slots: 0, loop: loop, owner: self,
+          onDirty: { [unowned self] in dirty.append($0) }))
     }
     loop.onTurnEnd { [unowned self] in
       let due = dirty

@@ -3,7 +3,6 @@
 import Actors
 import CNGHTTP2
 import EtcdClient
-import TLS
 
 /// What a connection tells its owner. Called on the loop.
 protocol LoadConnectionOwner: AnyObject {
@@ -44,7 +43,7 @@ final class LoadConnection: @unchecked Sendable {
 
   static let watchTag = 1 << 40
 
-  let endpoint: Endpoint
+  let server: LoadServer
   let index: Int
   var slots: [Slot]
   var watches: [WatchStream] = []
@@ -57,48 +56,24 @@ final class LoadConnection: @unchecked Sendable {
   private var session: OpaquePointer?
   private var stream: StreamConnection?
   private var isFlushing = false
-  private var output: [UInt8] = []
-  /// The header list of a request; its place 2 is the path.
-  private var fields: [nghttp2_nv]
-  /// What the header list refers to.
-  private let ownedText: [UnsafeMutableBufferPointer<UInt8>]
-  private let security: TLSDialer?
   private let onDirty: (LoadConnection) -> Void
   private var isDirty = false
 
-  /// - Parameters:
-  ///   - security: shared by connections to the same endpoint; nil for a plain connection.
-  ///   - token: goes with every call; nil for none.
-  ///   - onDirty: called once when there is something to flush.
+  /// - Parameter onDirty: called once when there is something to flush.
   init(
-    endpoint: Endpoint, security: TLSDialer?, token: String?, index: Int, slots: Int,
-    loop: EventLoop, owner: any LoadConnectionOwner, onDirty: @escaping (LoadConnection) -> Void
+    server: LoadServer, index: Int, slots: Int, loop: EventLoop, owner: any LoadConnectionOwner,
+    onDirty: @escaping (LoadConnection) -> Void
   ) {
-    self.endpoint = endpoint
+    self.server = server
     self.index = index
     self.slots = Array(repeating: Slot(), count: slots)
     self.loop = loop
     self.owner = owner
     self.onDirty = onDirty
-    self.security = security
-    let authority = LoadFields.copy(endpoint.authority)
-    fields = [
-      LoadFields.fixed(":method", "POST"),
-      LoadFields.fixed(":scheme", security == nil ? "http" : "https"),
-      LoadFields.fixed(":path", ""), LoadFields.field(":authority", authority),
-      LoadFields.fixed("content-type", "application/grpc"), LoadFields.fixed("te", "trailers"),
-    ]
-    var ownedText = [authority]
-    if let token {
-      ownedText.append(LoadFields.copy(token))
-      fields.append(LoadFields.field("token", ownedText[1]))
-    }
-    self.ownedText = ownedText
   }
 
   deinit {
     if let session { nghttp2_session_del(session) }
-    for text in ownedText { text.deallocate() }
   }
 
   // MARK: Life
@@ -106,8 +81,8 @@ final class LoadConnection: @unchecked Sendable {
   func connect(timeoutMilliseconds: Int) {
     loop.preconditionOnLoop()
     Connector.connect(
-      to: endpoint.address, timeoutMilliseconds: timeoutMilliseconds, loop: loop,
-      security: security
+      to: server.endpoint.address, timeoutMilliseconds: timeoutMilliseconds, loop: loop,
+      security: server.security
     ) { [self] result in
       switch result {
       case .success(let stream): begin(stream)
@@ -173,11 +148,9 @@ final class LoadConnection: @unchecked Sendable {
   }
 
   private func submit(path: StaticString, tag: Int) {
-    fields[2].value = UnsafeMutablePointer(mutating: path.utf8Start)
-    fields[2].valuelen = path.utf8CodeUnitCount
     var provider = nghttp2_data_provider(
       source: nghttp2_data_source(fd: 0), read_callback: LoadCallbacks.readData)
-    let result = fields.withUnsafeBufferPointer {
+    let result = server.withFields(path: path) {
       nghttp2_submit_request(
         session, nil, $0.baseAddress, $0.count, &provider, UnsafeMutableRawPointer(bitPattern: tag))
     }
@@ -214,8 +187,11 @@ final class LoadConnection: @unchecked Sendable {
     loop.preconditionOnLoop()
     isDirty = false
     guard isOpen, let stream, stream.isWritable else { return }
+    var output: [UInt8] = []
+    swap(&output, &server.output)
+    defer { swap(&output, &server.output) }
     repeat {
-      guard takeOutput() else { return }
+      guard takeOutput(&output) else { return }
       if !output.isEmpty { output.withUnsafeBytes { stream.write($0) } }
       // A stream that is full asks for the rest itself.
     } while output.count >= Self.writeBytes && stream.isWritable
@@ -224,8 +200,8 @@ final class LoadConnection: @unchecked Sendable {
     }
   }
 
-  /// Fills ``output``; false if the connection is lost.
-  private func takeOutput() -> Bool {
+  /// Fills `output`; false if the connection is lost.
+  private func takeOutput(_ output: inout [UInt8]) -> Bool {
     output.removeAll(keepingCapacity: true)
     while output.count < Self.writeBytes {
       var piece: UnsafePointer<UInt8>?
